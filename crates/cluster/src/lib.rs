@@ -1,0 +1,21 @@
+//! Who is alive, who owns a slot, when a write counts.
+//!
+//! The crate has two halves. The pure half decides: [`replication`], [`metadata::state`], [`ring`],
+//! [`placement`]. Time, chance and the network are arguments there, so that a simulation can replay
+//! every decision. The other half (feature `net`) reads clocks and moves bytes: transport,
+//! membership, the Raft group and the driver.
+//!
+//! The crate knows slots, members and records. It names no Redis command, and a record's effects
+//! are bytes to it.
+
+pub mod member;
+pub mod placement;
+pub mod slot;
+pub mod time;
+pub mod version;
+
+pub use member::{Incarnation, Member, NodeId};
+pub use placement::Placement;
+pub use slot::{SLOTS, Slot};
+pub use time::Time;
+pub use version::{Epoch, Version};
