@@ -10,6 +10,7 @@
 
 pub mod member;
 pub mod placement;
+pub mod replication;
 pub mod slot;
 pub mod time;
 pub mod version;
