@@ -8,14 +8,20 @@
 //! The crate knows slots, members and records. It names no Redis command, and a record's effects
 //! are bytes to it.
 
+pub mod lineage;
 pub mod member;
+pub mod node_info;
 pub mod placement;
 pub mod replication;
 pub mod slot;
 pub mod time;
+#[cfg(feature = "net")]
+pub mod transport;
 pub mod version;
 
+pub use lineage::Lineage;
 pub use member::{Incarnation, Member, NodeId};
+pub use node_info::NodeInfo;
 pub use placement::Placement;
 pub use slot::{SLOTS, Slot};
 pub use time::Time;

@@ -72,7 +72,9 @@ impl fmt::Debug for Slot {
 
 /// The part of the key between the first `{` and the next `}`, if that is not empty.
 fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else {
+        return key;
+    };
     let rest = &key[open + 1..];
     match rest.iter().position(|&byte| byte == b'}') {
         Some(length) if length > 0 => &rest[..length],
@@ -81,7 +83,9 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
+    bytes.iter().fold(0, |crc, &byte| {
+        (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]
+    })
 }
 
 const CRC16: [u16; 256] = crc16_table();
@@ -93,7 +97,11 @@ const fn crc16_table() -> [u16; 256] {
         let mut crc = (index as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            crc = if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            };
             bit += 1;
         }
         table[index] = crc;
@@ -114,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_hash_tag_counts_if_it_is_not_empty() {
-        assert_eq!(Slot::of(b"{user1000}.following"), Slot::of(b"{user1000}.followers"));
+        assert_eq!(
+            Slot::of(b"{user1000}.following"),
+            Slot::of(b"{user1000}.followers")
+        );
         assert_eq!(Slot::of(b"foo{{bar}}zap"), Slot::of(b"{bar"));
         assert_eq!(Slot::of(b"foo{bar}{zap}"), Slot::of(b"bar"));
         assert_eq!(hash_tag(b"foo{}{bar}"), b"foo{}{bar}");

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Orders the primaries of a slot. The epoch in which a sender acts is the *term* of its messages.
 /// Stays below 2^23, so that a [`Version`] is a positive `i64` in a database.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(pub u32);
 
 impl Epoch {
@@ -34,9 +32,7 @@ impl fmt::Debug for Epoch {
 }
 
 /// The position of a record in a slot's history. [`Version::ZERO`] is the state before any record.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(u64);
 
 impl Version {
@@ -83,8 +79,15 @@ impl Version {
     /// if the epoch has no number left and a new epoch is needed.
     #[must_use]
     pub fn next(self, epoch: Epoch) -> Option<Version> {
-        assert!(self.epoch() <= epoch, "a primary of {epoch:?} follows {self:?}");
-        let seq = if self.epoch() == epoch { self.seq() + 1 } else { 1 };
+        assert!(
+            self.epoch() <= epoch,
+            "a primary of {epoch:?} follows {self:?}"
+        );
+        let seq = if self.epoch() == epoch {
+            self.seq() + 1
+        } else {
+            1
+        };
         (seq <= Version::SEQ_MAX).then(|| Version::new(epoch, seq))
     }
 }
@@ -111,6 +114,9 @@ mod tests {
 
     #[test]
     fn an_epoch_ends_when_its_numbers_are_used_up() {
-        assert_eq!(Version::new(Epoch(3), Version::SEQ_MAX).next(Epoch(3)), None);
+        assert_eq!(
+            Version::new(Epoch(3), Version::SEQ_MAX).next(Epoch(3)),
+            None
+        );
     }
 }
