@@ -1,1 +1,3 @@
+//! The `quorate` binary.
+
 fn main() {}

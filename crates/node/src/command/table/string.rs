@@ -1,0 +1,7 @@
+//! The rows of the group `string`.
+
+use super::Command;
+
+#[rustfmt::skip] // a command is a line, and its documentation another
+pub(super) const ROWS: &[Command] = &[
+];

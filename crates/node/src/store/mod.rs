@@ -1,0 +1,5 @@
+//! The data.
+
+pub mod tx;
+
+pub use tx::Tx;
