@@ -1,1 +1,1 @@
-//! Measurements of parts in isolation and of whole processes.
+//! x

@@ -1,1 +1,1 @@
-//! What black-box tests and benchmarks share.
+//! x

@@ -10,10 +10,13 @@
 
 pub mod lineage;
 pub mod member;
+pub mod metadata;
 pub mod node_info;
 pub mod placement;
 pub mod replication;
+pub mod ring;
 pub mod slot;
+pub mod slot_map;
 pub mod time;
 #[cfg(feature = "net")]
 pub mod transport;
@@ -24,5 +27,6 @@ pub use member::{Incarnation, Member, NodeId};
 pub use node_info::NodeInfo;
 pub use placement::Placement;
 pub use slot::{SLOTS, Slot};
+pub use slot_map::{SharedSlotMap, SlotMap};
 pub use time::Time;
 pub use version::{Epoch, Version};

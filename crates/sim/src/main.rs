@@ -1,2 +1,1 @@
-//! The data plane in one thread, replayable by seed.
 fn main() {}

@@ -1,0 +1,131 @@
+//! The entries of the metadata log: everything that a cluster can decide.
+//!
+//! Fences, activations and changes are lists of slots, so that the death of a node with thousands
+//! of slots costs a few entries. Each slot of a list is judged on its own.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, Lineage, Member, NodeInfo, Slot};
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// Makes the cluster. Always the first entry; refused later.
+    Form(Form),
+    /// A node has started, or its addresses have changed.
+    ///
+    /// Refused unless the incarnation is greater than the one known, or the same, and the facts are
+    /// within their bounds.
+    Register {
+        /// The node, with the incarnation of this start.
+        member: Member,
+        /// Where it is reached.
+        info: NodeInfo,
+    },
+    /// An operator's word that this process does not run any more and never will.
+    Stopped {
+        /// The member that is gone. A newer incarnation of its node is not meant.
+        member: Member,
+    },
+    /// Takes the primary from slots.
+    Fence(Vec<FenceSlot>),
+    /// Gives slots a primary and a new in-sync set, after a fence.
+    Activate(Vec<ActivateSlot>),
+    /// Changes the in-sync set of slots under their active primary.
+    Change(Vec<ChangeSlot>),
+    /// Says which members are to be brought up to date.
+    Learners(Vec<LearnersSlot>),
+    /// Sets a document.
+    Document(Document),
+}
+
+/// How a cluster begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Form {
+    /// Drawn at random. Epochs and versions mean something within one lineage alone.
+    pub lineage: Lineage,
+    /// Keys the hash by which all members order the entries of a slot.
+    pub hash_seed: [u64; 4],
+    /// The nodes that found the cluster.
+    pub nodes: Vec<(Member, NodeInfo)>,
+    /// `N`, copies of each slot; 3, or the number of nodes if that is less, where it is not set.
+    pub replication_factor: Option<u8>,
+    /// `W`, copies that hold a write before it is acknowledged; 2, or `N` if that is less, where it
+    /// is not set.
+    pub write_quorum: Option<u8>,
+    /// `R`, copies that a read consults; 1 where it is not set.
+    pub read_quorum: Option<u8>,
+    /// The documents to begin with, by name.
+    pub documents: Vec<(String, Bytes)>,
+}
+
+/// `epoch += 1`, no primary. Set, `W` and `last_primary` stay.
+///
+/// Refused unless `rev` is the placement's: it is the one that was judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The placement that was judged.
+    pub rev: u64,
+}
+
+/// The end of a change of primary.
+///
+/// Refused unless `epoch` is the slot's and it has no primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivateSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The epoch of the fence that this ends.
+    pub epoch: Epoch,
+    /// One of `in_sync`.
+    pub primary: Member,
+    /// The members that match.
+    pub in_sync: Vec<Member>,
+    /// Those who need a copy.
+    pub learners: Vec<Member>,
+}
+
+/// A primary's change of its in-sync set.
+///
+/// Refused unless `epoch` and `rev` are the slot's, it has a primary, and that one is in `in_sync`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// The placement that the primary has read.
+    pub rev: u64,
+    /// The new set. Who joins it is a learner no longer.
+    pub in_sync: Vec<Member>,
+    /// The new `W`.
+    pub write_quorum: u8,
+}
+
+/// A new list of learners.
+///
+/// Refused unless `rev` is the placement's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnersSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The placement that was judged.
+    pub rev: u64,
+    /// The learners from now on; one that is in sync already is left out.
+    pub learners: Vec<Member>,
+}
+
+/// Something that all nodes must know in one order with the placements, such as the keyspaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Its name.
+    pub name: String,
+    /// Its new content.
+    pub value: Bytes,
+    /// Refused unless this is the document's present revision: 0 if there is none yet, and one more
+    /// with each time that it is set. `None` sets it in any case.
+    pub expect: Option<u64>,
+}
