@@ -1,1 +1,1 @@
-//! x
+//! Measurements of parts in isolation and of whole processes.

@@ -1,1 +1,1 @@
-//! x
+//! What black-box tests and benchmarks share.

@@ -1,2 +1,4 @@
-#[test]
-fn t() {}
+//! Black-box tests: real processes, real clients, and the house rules.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod tidy;

@@ -1,1 +1,2 @@
+//! The data plane in one thread, replayable by seed.
 fn main() {}
