@@ -1,0 +1,497 @@
+//! SQLite as the database of record: one file, shared by the processes of one host.
+//!
+//! A write takes the file's one write lock with `BEGIN IMMEDIATE`, waiting for it no longer than
+//! its deadline allows, and only then asks the clock whether it may still start.
+
+mod ownership;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use parking_lot::Mutex;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
+
+use super::blob::{LOAD_KEYS_MAX, NOW, Statements};
+use super::{Database, Failure, Outcome, Ownership, Stamp, Together, Value, Write};
+use crate::keyspace::{Definition, StoreSettings};
+
+/// How long opening a store waits for the file.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store in an SQLite file.
+pub struct SqliteStore {
+    name: String,
+    ownership: Ownership,
+    tombstone_keep_ms: i64,
+    reads: Pool,
+    writes: Pool,
+    tables: Mutex<BTreeMap<String, Arc<Statements>>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if it is missing, and sees to it that the store is this cluster's.
+    /// `known` is what the metadata group knows of the store: another database is refused. `drawn`
+    /// is the id that a new store gets.
+    ///
+    /// # Errors
+    /// Why the store cannot be used: what `STORE` replies say until it can.
+    pub async fn open(
+        name: &str,
+        settings: &StoreSettings,
+        cluster: &str,
+        known: Option<&Ownership>,
+        drawn: &str,
+    ) -> Result<SqliteStore, String> {
+        let path = settings
+            .url
+            .strip_prefix("sqlite://")
+            .ok_or("url must begin with sqlite://")?;
+        let options = options(Path::new(path))?;
+        let opened = async {
+            let mut connection = SqliteConnection::connect_with(&options).await?;
+            let take_over = settings.take_over.as_deref();
+            let claimed =
+                ownership::claim(&mut connection, cluster, known, take_over, drawn).await?;
+            connection.close().await?;
+            Ok::<_, ownership::ClaimError>(claimed)
+        };
+        let claimed = tokio::time::timeout(OPEN_TIMEOUT, opened)
+            .await
+            .map_err(|_| format!("{path} did not open within {OPEN_TIMEOUT:?}"))?
+            .map_err(|error| format!("{path}: {error}"))?;
+        let for_writes = (settings.max_connections / 4).max(1);
+        let for_reads = (settings.max_connections - for_writes).max(1);
+        Ok(SqliteStore {
+            name: name.to_owned(),
+            reads: Pool::new(for_reads, &options, &claimed),
+            writes: Pool::new(for_writes, &options, &claimed),
+            ownership: claimed,
+            tombstone_keep_ms: i64::try_from(settings.tombstone_keep.as_millis())
+                .unwrap_or(i64::MAX),
+            tables: Mutex::default(),
+        })
+    }
+
+    /// Whose the store is: for the metadata group.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
+    /// Closes all connections, when what is under way has ended.
+    pub async fn close(&self) {
+        self.reads.pool.close().await;
+        self.writes.pool.close().await;
+    }
+
+    /// The statements of the definition's table, which is made at its first use.
+    async fn table(
+        &self,
+        connection: &mut SqliteConnection,
+        definition: &Definition,
+    ) -> Result<Arc<Statements>, sqlx::Error> {
+        if let Some(known) = self.tables.lock().get(&definition.table) {
+            return Ok(Arc::clone(known));
+        }
+        let statements = Arc::new(Statements::new(&definition.table));
+        sqlx::query(AssertSqlSafe(Arc::clone(&statements.create)))
+            .execute(connection)
+            .await?;
+        self.tables
+            .lock()
+            .insert(definition.table.clone(), Arc::clone(&statements));
+        Ok(statements)
+    }
+
+    /// Runs `body` in a write transaction that starts before the deadline or not at all.
+    async fn transaction<T, B>(&self, until_unix_ms: u64, body: B) -> Result<T, Failure>
+    where
+        B: AsyncFnOnce(&mut SqliteConnection) -> Result<Verdict<T>, sqlx::Error>,
+    {
+        let left = remaining(until_unix_ms).ok_or_else(too_late)?;
+        let mut connection = self.writes.acquire(left).await?;
+        let committing = Cell::new(false);
+        let run = async {
+            let left = remaining(until_unix_ms).ok_or_else(too_late)?;
+            let mut transaction = begin(connection.get(), left).await.map_err(not_done)?;
+            if !may_start(&mut transaction, until_unix_ms)
+                .await
+                .map_err(not_done)?
+            {
+                return Err(too_late());
+            }
+            match body(&mut transaction).await.map_err(not_done)? {
+                Verdict::Undo(result) => {
+                    transaction.rollback().await.map_err(not_done)?;
+                    Ok(result)
+                }
+                Verdict::Commit(result) => {
+                    committing.set(true);
+                    transaction.commit().await.map_err(unanswered)?;
+                    Ok(result)
+                }
+            }
+        };
+        let result = match tokio::time::timeout(left, run).await {
+            Ok(result) => result,
+            // What was not asked to commit is rolled back with the connection.
+            Err(_) if committing.get() => Err(Failure::Unanswered("no answer in time".to_owned())),
+            Err(_) => Err(Failure::NotDone("not done in time".to_owned())),
+        };
+        if result.is_ok() {
+            connection.keep();
+        }
+        result
+    }
+}
+
+/// What a transaction's body wants done with it.
+enum Verdict<T> {
+    Commit(T),
+    Undo(T),
+}
+
+/// A connection that is closed unless what ran on it ended well: an answer that comes late on a
+/// connection that is used again would be taken for another's.
+struct Borrowed(Option<PoolConnection<Sqlite>>);
+
+impl Borrowed {
+    fn get(&mut self) -> &mut SqliteConnection {
+        self.0
+            .as_mut()
+            .expect("the connection is there until it is kept")
+    }
+
+    fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
+}
+
+fn options(path: &Path) -> Result<SqliteConnectOptions, String> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(OPEN_TIMEOUT))
+}
+
+/// Connections, each checked when it is made. The pool tries again where a check fails, so the
+/// reason is kept for those who wait in vain.
+struct Pool {
+    pool: SqlitePool,
+    refusal: Arc<Mutex<Option<String>>>,
+}
+
+impl Pool {
+    fn new(connections: u32, options: &SqliteConnectOptions, owned: &Ownership) -> Pool {
+        let refusal = Arc::new(Mutex::new(None));
+        let (owned, told) = (owned.clone(), Arc::clone(&refusal));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let (owned, told) = (owned.clone(), Arc::clone(&told));
+                Box::pin(async move {
+                    let verified = ownership::verify(connection, &owned).await;
+                    *told.lock() = verified.as_ref().err().map(ToString::to_string);
+                    verified
+                })
+            })
+            .connect_lazy_with(options.clone());
+        Pool { pool, refusal }
+    }
+
+    async fn acquire(&self, left: Duration) -> Result<Borrowed, Failure> {
+        match tokio::time::timeout(left, self.pool.acquire()).await {
+            Ok(Ok(connection)) => Ok(Borrowed(Some(connection))),
+            Ok(Err(error)) => Err(not_done(error)),
+            Err(_) => {
+                let refusal = self.refusal.lock().clone();
+                Err(Failure::NotDone(
+                    refusal.unwrap_or_else(|| "no connection in time".to_owned()),
+                ))
+            }
+        }
+    }
+}
+
+/// Takes the write lock, waiting for it three quarters of what is left at most, so that "locked"
+/// is an answer and not a silence.
+async fn begin(
+    connection: &mut SqliteConnection,
+    left: Duration,
+) -> Result<sqlx::Transaction<'_, Sqlite>, sqlx::Error> {
+    let wait_ms = left.as_millis() * 3 / 4;
+    let patience = format!("PRAGMA busy_timeout = {wait_ms}");
+    sqlx::query(AssertSqlSafe(patience))
+        .persistent(false)
+        .execute(&mut *connection)
+        .await?;
+    connection.begin_with("BEGIN IMMEDIATE").await
+}
+
+/// Asked under the write lock: nobody else's statement is between the answer and our commit.
+async fn may_start(
+    connection: &mut SqliteConnection,
+    until_unix_ms: u64,
+) -> Result<bool, sqlx::Error> {
+    let now: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {NOW}")))
+        .fetch_one(connection)
+        .await?;
+    Ok(now < integer(until_unix_ms))
+}
+
+/// What is left until the deadline, by the clock that an SQLite file and its processes share.
+fn remaining(until_unix_ms: u64) -> Option<Duration> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Duration::from_millis(until_unix_ms)
+        .checked_sub(now)
+        .filter(|left| !left.is_zero())
+}
+
+fn too_late() -> Failure {
+    Failure::NotDone("the deadline passed before the database could start".to_owned())
+}
+
+fn not_done(error: impl Into<sqlx::Error>) -> Failure {
+    Failure::NotDone(error.into().to_string())
+}
+
+fn unanswered(error: sqlx::Error) -> Failure {
+    Failure::Unanswered(error.to_string())
+}
+
+/// A database's integers have a sign; no number of ours needs the bit.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn value(row: &SqliteRow) -> Result<Option<Value>, sqlx::Error> {
+    let Some(bytes) = row.try_get::<Option<Vec<u8>>, _>("value")? else {
+        return Ok(None);
+    };
+    let kind: Option<String> = row.try_get("kind")?;
+    let expires_at: Option<i64> = row.try_get("expires_at")?;
+    Ok(Some(Value {
+        kind: kind.map_or("string".into(), Into::into),
+        bytes: bytes.into(),
+        expires_at: expires_at.and_then(|at| u64::try_from(at).ok()),
+    }))
+}
+
+fn stamp(row: &SqliteRow) -> Result<Stamp, sqlx::Error> {
+    let generation: i64 = row.try_get("gen")?;
+    let version: i64 = row.try_get("version")?;
+    Ok(Stamp {
+        generation: u32::try_from(generation).unwrap_or(u32::MAX),
+        version: cluster::Version::from_u64(version.cast_unsigned()),
+    })
+}
+
+/// Whether the database refuses the row for itself: constraint, wrong type, too big.
+fn rejection(error: &sqlx::Error) -> Option<String> {
+    let database = error.as_database_error()?;
+    let code: u32 = database.code()?.parse().ok()?;
+    const TOO_BIG: u32 = 18;
+    const CONSTRAINT: u32 = 19;
+    const MISMATCH: u32 = 20;
+    matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH).then(|| database.message().to_owned())
+}
+
+async fn store_row(
+    connection: &mut SqliteConnection,
+    statements: &Statements,
+    write: &Write,
+) -> Result<Outcome, sqlx::Error> {
+    let kept = write.value.as_ref();
+    let landed = sqlx::query(AssertSqlSafe(Arc::clone(&statements.store)))
+        .bind(&write.key[..])
+        .bind(i64::from(write.stamp.generation))
+        .bind(integer(write.stamp.version.as_u64()))
+        .bind(kept.map(|value| &*value.kind))
+        .bind(kept.map(|value| &value.bytes[..]))
+        .bind(kept.and_then(|value| value.expires_at).map(integer))
+        .fetch_all(&mut *connection)
+        .await;
+    match landed {
+        Ok(rows) if !rows.is_empty() => return Ok(Outcome::Landed),
+        Ok(_) => {}
+        Err(error) => return rejection(&error).map(Outcome::Rejected).ok_or(error),
+    }
+    // No row changed, which is never success by itself: the row's stamp says what happened.
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&statements.stamp)))
+        .bind(&write.key[..])
+        .fetch_one(connection)
+        .await?;
+    let found = stamp(&row)?;
+    Ok(if found == write.stamp {
+        Outcome::AlreadyExactly
+    } else {
+        Outcome::Refused(found)
+    })
+}
+
+async fn settle_row(
+    connection: &mut SqliteConnection,
+    statements: &Statements,
+    key: &Bytes,
+    fresh: Stamp,
+) -> Result<Result<Option<Value>, Stamp>, sqlx::Error> {
+    let raised = sqlx::query(AssertSqlSafe(Arc::clone(&statements.settle)))
+        .bind(&key[..])
+        .bind(i64::from(fresh.generation))
+        .bind(integer(fresh.version.as_u64()))
+        .fetch_all(&mut *connection)
+        .await?;
+    if let Some(row) = raised.first() {
+        return Ok(Ok(value(row)?));
+    }
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&statements.row)))
+        .bind(&key[..])
+        .fetch_one(connection)
+        .await?;
+    let found = stamp(&row)?;
+    Ok(if found == fresh {
+        Ok(value(&row)?)
+    } else {
+        Err(found)
+    })
+}
+
+impl Database for SqliteStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn generation(&self) -> u32 {
+        self.ownership.generation
+    }
+
+    fn load<'a>(
+        &'a self,
+        definition: &'a Definition,
+        keys: &'a [Bytes],
+        until_unix_ms: u64,
+    ) -> LocalBoxFuture<'a, Result<Vec<Option<Value>>, Failure>> {
+        async move {
+            let left = remaining(until_unix_ms).ok_or_else(too_late)?;
+            let mut connection = self.reads.acquire(left).await?;
+            let run = async {
+                let statements = self.table(connection.get(), definition).await?;
+                let mut found = BTreeMap::new();
+                for some in keys.chunks(LOAD_KEYS_MAX) {
+                    let (sql, places) = statements.load(some.len());
+                    let again = some.iter().cycle().take(places);
+                    let query = again.fold(sqlx::query(AssertSqlSafe(sql)), |query, key| {
+                        query.bind(&key[..])
+                    });
+                    for row in query.fetch_all(connection.get()).await? {
+                        let key: Vec<u8> = row.try_get("key")?;
+                        found.insert(Bytes::from(key), value(&row)?);
+                    }
+                }
+                Ok::<_, sqlx::Error>(found)
+            };
+            let mut found = match tokio::time::timeout(left, run).await {
+                Ok(found) => found.map_err(not_done)?,
+                Err(_) => return Err(Failure::Unanswered("no answer in time".to_owned())),
+            };
+            connection.keep();
+            Ok(keys
+                .iter()
+                .map(|key| found.get_mut(key).and_then(|value| value.clone()))
+                .collect())
+        }
+        .boxed_local()
+    }
+
+    fn store<'a>(
+        &'a self,
+        definition: &'a Definition,
+        writes: &'a [Write],
+        together: Together,
+        until_unix_ms: u64,
+    ) -> LocalBoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        self.transaction(until_unix_ms, async move |connection| {
+            let statements = self.table(connection, definition).await?;
+            let mut outcomes = Vec::with_capacity(writes.len());
+            for write in writes {
+                outcomes.push(store_row(connection, &statements, write).await?);
+            }
+            let undo = together == Together::All && !outcomes.iter().all(Outcome::is_there);
+            Ok(if undo {
+                Verdict::Undo(outcomes)
+            } else {
+                Verdict::Commit(outcomes)
+            })
+        })
+        .boxed_local()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        definition: &'a Definition,
+        keys: &'a [(Bytes, Stamp)],
+        until_unix_ms: u64,
+    ) -> LocalBoxFuture<'a, Result<Vec<Result<Option<Value>, Stamp>>, Failure>> {
+        self.transaction(until_unix_ms, async move |connection| {
+            let statements = self.table(connection, definition).await?;
+            let mut rows = Vec::with_capacity(keys.len());
+            for (key, fresh) in keys {
+                rows.push(settle_row(connection, &statements, key, *fresh).await?);
+            }
+            Ok(Verdict::Commit(rows))
+        })
+        .boxed_local()
+    }
+
+    fn collect<'a>(
+        &'a self,
+        definition: &'a Definition,
+        rows_max: u32,
+        until_unix_ms: u64,
+    ) -> LocalBoxFuture<'a, Result<u64, Failure>> {
+        self.transaction(until_unix_ms, async move |connection| {
+            let statements = self.table(connection, definition).await?;
+            let removed = sqlx::query(AssertSqlSafe(Arc::clone(&statements.collect)))
+                .bind(self.tombstone_keep_ms)
+                .bind(i64::from(rows_max))
+                .execute(connection)
+                .await?;
+            Ok(Verdict::Commit(removed.rows_affected()))
+        })
+        .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests;

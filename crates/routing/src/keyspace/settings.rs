@@ -1,0 +1,597 @@
+//! Stores and keyspaces as a configuration file writes them, and the check that makes rules of
+//! them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Definition, DefinitionId, Document, Keyspace};
+use crate::quantity::{Size, Span};
+
+/// The most keyspaces that a cluster has.
+const KEYSPACES_MAX: usize = 1_024;
+/// The longest name of a keyspace, and the longest prefix.
+const NAME_BYTES_MAX: usize = 128;
+/// The most bytes of a value that any store is asked to take.
+const VALUE_BYTES_MAX: u64 = 512 << 20;
+
+/// What happens with a key's database when the key is read or written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A write is acknowledged when the database has it; the cache keeps it.
+    WriteThrough,
+    /// A write is acknowledged when W copies have it; the database gets it later.
+    WriteBack,
+    /// A write is acknowledged when the database has it; the cache forgets the key.
+    WriteAround,
+    /// The cache reads the database and refuses writes.
+    ReadOnly,
+    /// No database at all.
+    #[default]
+    Cache,
+}
+
+/// How a key lies in the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MappingKind {
+    /// A table of our own with a row for each key.
+    #[default]
+    Blob,
+}
+
+/// How a key lies in the database, with what the kind needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// The kind.
+    pub kind: MappingKind,
+}
+
+/// When a write of a plain keyspace is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// When W copies have it.
+    #[default]
+    Quorum,
+    /// When the primary has it: as in Redis, it can be lost. For keyspaces in mode `cache` alone.
+    Primary,
+}
+
+/// What a write-back write gets that would exceed `max_dirty_bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// After `timeout`, the error `STORE`.
+    #[default]
+    Refuse,
+    /// It goes the write-through way.
+    WriteThrough,
+}
+
+/// The settings of write-back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WriteBackSettings {
+    /// A key is flushed at most once in this time.
+    pub flush_interval: Span,
+    /// For a batch, at the database.
+    pub flush_timeout: Span,
+    /// Keys in a batch, at most.
+    pub batch: usize,
+    /// Dirty bytes of a node, for the slots that it leads.
+    pub max_dirty_bytes: Size,
+    /// What a write gets that would exceed it.
+    pub when_full: WhenFull,
+}
+
+impl Default for WriteBackSettings {
+    fn default() -> WriteBackSettings {
+        WriteBackSettings {
+            flush_interval: Span::from_millis(100),
+            flush_timeout: Span::from_secs(5),
+            batch: 512,
+            max_dirty_bytes: Size(256 << 20),
+            when_full: WhenFull::Refuse,
+        }
+    }
+}
+
+/// A keyspace as it is written in the configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyspaceSettings {
+    /// The name, unique in the cluster.
+    pub name: String,
+    /// The keys: a prefix, then `*`.
+    #[serde(rename = "match")]
+    pub prefix: String,
+    /// The cache mode.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The store's name; needed in every mode but `cache`.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// How a key lies in the store.
+    #[serde(default)]
+    pub mapping: Mapping,
+    /// When a write is answered.
+    #[serde(default)]
+    pub ack: Ack,
+    /// How long a clean entry is fresh after its last exchange with the database.
+    #[serde(default = "defaults::ttl")]
+    pub ttl: Span,
+    /// The share of `ttl` that chance takes away, so that entries do not end all at once.
+    #[serde(default = "defaults::ttl_jitter")]
+    pub ttl_jitter: f64,
+    /// The same as `ttl` for "the database has no such key"; 0 keeps no such entry.
+    #[serde(default = "defaults::negative_ttl")]
+    pub negative_ttl: Span,
+    /// For the turn in the line, and again for the database, all attempts together.
+    #[serde(default = "defaults::timeout")]
+    pub timeout: Span,
+    /// The longest value, as it lies in the database.
+    #[serde(default = "defaults::max_value")]
+    pub max_value: Size,
+    /// The settings of mode `write-back`.
+    #[serde(default)]
+    pub write_back: WriteBackSettings,
+}
+
+impl Default for KeyspaceSettings {
+    fn default() -> KeyspaceSettings {
+        KeyspaceSettings {
+            name: String::new(),
+            prefix: "*".to_owned(),
+            mode: Mode::Cache,
+            store: None,
+            mapping: Mapping::default(),
+            ack: Ack::Quorum,
+            ttl: defaults::ttl(),
+            ttl_jitter: defaults::ttl_jitter(),
+            negative_ttl: defaults::negative_ttl(),
+            timeout: defaults::timeout(),
+            max_value: defaults::max_value(),
+            write_back: WriteBackSettings::default(),
+        }
+    }
+}
+
+/// A database of record, as each node's own configuration names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Where it is: `sqlite://path`.
+    pub url: String,
+    /// Connections of this node, at most; a quarter of them is kept for writes and flushes.
+    #[serde(default = "defaults::max_connections")]
+    pub max_connections: u32,
+    /// How long the row of a removed key stays, by the database's clock.
+    #[serde(default = "defaults::tombstone_keep")]
+    pub tombstone_keep: Span,
+    /// The id of a store of another cluster that this one shall own from now on.
+    #[serde(default)]
+    pub take_over: Option<String>,
+}
+
+mod defaults {
+    use super::{Size, Span};
+
+    pub(super) fn ttl() -> Span {
+        Span::from_secs(3_600)
+    }
+    pub(super) fn ttl_jitter() -> f64 {
+        0.1
+    }
+    pub(super) fn negative_ttl() -> Span {
+        Span::from_secs(5)
+    }
+    pub(super) fn timeout() -> Span {
+        Span::from_millis(500)
+    }
+    pub(super) fn max_value() -> Size {
+        Size(8 << 20)
+    }
+    pub(super) fn max_connections() -> u32 {
+        16
+    }
+    pub(super) fn tombstone_keep() -> Span {
+        Span::from_secs(86_400)
+    }
+}
+
+/// Checks the keyspaces of a configuration file against each other and the stores' names, and
+/// gives their definitions numbers: the document of a new cluster.
+///
+/// # Errors
+/// The first rule that one of them breaks, with the keyspace's name and what would be right.
+pub fn check(settings: &[KeyspaceSettings], stores: &[&str]) -> Result<Document, String> {
+    if settings.len() > KEYSPACES_MAX {
+        return Err(format!(
+            "{} keyspaces, but at most {KEYSPACES_MAX}",
+            settings.len()
+        ));
+    }
+    let mut names = BTreeSet::new();
+    let mut prefixes = BTreeMap::new();
+    let mut document = Document::default();
+    for (keyspace, id) in settings.iter().zip(1..) {
+        let name = &keyspace.name;
+        check_name(name)?;
+        let checked =
+            check_one(keyspace, id, stores).map_err(|why| format!("keyspace {name:?}: {why}"))?;
+        if !names.insert(name) {
+            return Err(format!(
+                "keyspace {name:?} is there twice; names are unique"
+            ));
+        }
+        if let Some(other) = prefixes.insert(checked.prefix.clone(), name) {
+            return Err(format!(
+                "keyspaces {other:?} and {name:?} match the same keys"
+            ));
+        }
+        document.keyspaces.push(checked);
+    }
+    Ok(document)
+}
+
+/// Checks a store's own settings and the keyspaces' timeouts against them.
+///
+/// # Errors
+/// The rule that is broken, with the store's name and what would be right.
+pub fn check_store(
+    name: &str,
+    store: &StoreSettings,
+    keyspaces: &[KeyspaceSettings],
+) -> Result<(), String> {
+    check_name(name)?;
+    if !store.url.starts_with("sqlite://") {
+        return Err(format!(
+            "store {name:?}: url must begin with sqlite://, not {:?}",
+            store.url
+        ));
+    }
+    if !(2..=1_024).contains(&store.max_connections) {
+        return Err(format!("store {name:?}: max_connections must be 2 to 1024"));
+    }
+    let here = keyspaces
+        .iter()
+        .filter(|keyspace| keyspace.store.as_deref() == Some(name));
+    for keyspace in here {
+        let longest = keyspace.timeout.max(keyspace.write_back.flush_timeout);
+        if store.tombstone_keep.as_millis() < longest.as_millis().saturating_mul(100) {
+            return Err(format!(
+                "store {name:?}: tombstone_keep must be at least 100 timeouts, and keyspace {:?} \
+                 has one of {longest}",
+                keyspace.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
+        return Err(format!(
+            "a name is 1 to {NAME_BYTES_MAX} of a-z, 0-9, \"_\" and \"-\", not {name:?}"
+        ));
+    }
+    Ok(())
+}
+
+fn check_one(
+    settings: &KeyspaceSettings,
+    id: DefinitionId,
+    stores: &[&str],
+) -> Result<Keyspace, String> {
+    let prefix = check_match(&settings.prefix)?;
+    if !(0.0..=0.9).contains(&settings.ttl_jitter) {
+        return Err(format!(
+            "ttl_jitter must be 0 to 0.9, not {}",
+            settings.ttl_jitter
+        ));
+    }
+    within(
+        "ttl",
+        settings.ttl,
+        Span::from_millis(1),
+        Span::from_secs(10 * 365 * 86_400),
+    )?;
+    within(
+        "negative_ttl",
+        settings.negative_ttl,
+        Span::default(),
+        Span::from_secs(86_400),
+    )?;
+    within(
+        "timeout",
+        settings.timeout,
+        Span::from_millis(1),
+        Span::from_secs(60),
+    )?;
+    if !(1..=VALUE_BYTES_MAX).contains(&settings.max_value.0) {
+        return Err(format!("max_value must be 1B to {}", Size(VALUE_BYTES_MAX)));
+    }
+    let back = &settings.write_back;
+    within(
+        "flush_interval",
+        back.flush_interval,
+        Span::from_millis(1),
+        Span::from_secs(3_600),
+    )?;
+    within(
+        "flush_timeout",
+        back.flush_timeout,
+        Span::from_millis(10),
+        Span::from_secs(600),
+    )?;
+    if !(1..=10_000).contains(&back.batch) {
+        return Err("write_back.batch must be 1 to 10000".to_owned());
+    }
+    if settings.ack == Ack::Primary && settings.mode != Mode::Cache {
+        return Err("ack = \"primary\" is for mode = \"cache\" alone".to_owned());
+    }
+    Ok(Keyspace {
+        name: settings.name.clone(),
+        definition: definition(settings, id, &prefix, stores)?,
+        prefix,
+        mode: settings.mode,
+        ack: settings.ack,
+        ttl: settings.ttl,
+        ttl_jitter: settings.ttl_jitter,
+        negative_ttl: settings.negative_ttl,
+        timeout: settings.timeout,
+        max_value: settings.max_value,
+        write_back: back.clone(),
+    })
+}
+
+fn definition(
+    settings: &KeyspaceSettings,
+    id: DefinitionId,
+    prefix: &str,
+    stores: &[&str],
+) -> Result<Option<Definition>, String> {
+    let known = stores.join(", ");
+    match (&settings.store, settings.mode) {
+        (None, Mode::Cache) => Ok(None),
+        (Some(_), Mode::Cache) => Err("mode = \"cache\" has no store; leave store out".to_owned()),
+        (None, mode) => Err(format!(
+            "mode = \"{mode}\" needs a store; there are: {known}"
+        )),
+        (Some(store), _) if !stores.contains(&store.as_str()) => {
+            Err(format!("there is no store {store:?}; there are: {known}"))
+        }
+        (Some(store), _) => Ok(Some(Definition {
+            id,
+            prefix: prefix.to_owned(),
+            store: store.clone(),
+            mapping: settings.mapping.clone(),
+            table: format!("quorate_{}", settings.name),
+        })),
+    }
+}
+
+fn check_match(pattern: &str) -> Result<String, String> {
+    match pattern.strip_suffix('*') {
+        Some(prefix) if prefix.len() > NAME_BYTES_MAX => {
+            Err(format!("match is longer than {NAME_BYTES_MAX} bytes"))
+        }
+        Some(prefix) if !prefix.contains(['*', '?', '[', '\\']) => Ok(prefix.to_owned()),
+        _ => Err(format!(
+            "match must be a prefix and one \"*\", like \"user:*\", not {pattern:?}"
+        )),
+    }
+}
+
+fn within(field: &str, value: Span, least: Span, most: Span) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{field} must be {least} to {most}, not {value}"))
+}
+
+/// The names that the configuration file has for the variants. Written out, since `config` tells
+/// nobody which names there are.
+macro_rules! named {
+    ($type:ty, $($variant:ident => $name:literal),+) => {
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<$type, String> {
+                match text {
+                    $($name => Ok(<$type>::$variant),)+
+                    _ => Err(format!("unknown word {text:?}, expected one of: {}", [$($name),+].join(", "))),
+                }
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(<$type>::$variant => $name),+ })
+            }
+        }
+    };
+}
+
+named!(Mode, WriteThrough => "write-through", WriteBack => "write-back",
+    WriteAround => "write-around", ReadOnly => "read-only", Cache => "cache");
+named!(Ack, Quorum => "quorum", Primary => "primary");
+named!(WhenFull, Refuse => "refuse", WriteThrough => "write-through");
+named!(MappingKind, Blob => "blob");
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+/// One keyspace of each mode, as the tests of several files use them.
+#[cfg(test)]
+pub(crate) fn example() -> Vec<KeyspaceSettings> {
+    let one = |name: &str, mode| KeyspaceSettings {
+        name: name.to_owned(),
+        prefix: format!("{name}:*"),
+        mode,
+        store: (mode != Mode::Cache).then(|| "main".to_owned()),
+        ..KeyspaceSettings::default()
+    };
+    vec![
+        one("wt", Mode::WriteThrough),
+        one("wb", Mode::WriteBack),
+        one("wa", Mode::WriteAround),
+        one("ro", Mode::ReadOnly),
+        one("plain", Mode::Cache),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(change: impl FnOnce(&mut KeyspaceSettings)) -> String {
+        let mut settings = example();
+        change(&mut settings[0]);
+        check(&settings, &["main"]).unwrap_err()
+    }
+
+    #[test]
+    fn every_error_names_the_keyspace_and_what_is_right() {
+        assert_eq!(
+            wrong(|k| k.store = Some("mian".into())),
+            "keyspace \"wt\": there is no store \"mian\"; there are: main"
+        );
+        assert_eq!(
+            wrong(|k| k.store = None),
+            "keyspace \"wt\": mode = \"write-through\" needs a store; there are: main"
+        );
+        assert!(wrong(|k| k.prefix = "user".into()).contains("like \"user:*\""));
+        assert!(wrong(|k| k.prefix = "a*b*".into()).contains("like \"user:*\""));
+        assert!(wrong(|k| k.prefix = "wb:*".into()).contains("match the same keys"));
+        assert!(wrong(|k| k.name = "wb".into()).contains("unique"));
+        assert!(wrong(|k| k.name = "Users!".into()).contains("a-z"));
+        assert!(wrong(|k| k.timeout = Span::default()).contains("1ms to 1m"));
+        assert!(wrong(|k| k.ttl_jitter = f64::NAN).contains("0 to 0.9"));
+        assert!(wrong(|k| k.ack = Ack::Primary).contains("mode = \"cache\""));
+        assert!(wrong(|k| k.write_back.batch = 0).contains("1 to 10000"));
+    }
+
+    fn read(text: &str) -> Result<KeyspaceSettings, String> {
+        let source = config::File::from_str(text, config::FileFormat::Toml);
+        let read = config::Config::builder()
+            .add_source(source)
+            .build()
+            .map_err(|e| e.to_string())?;
+        read.try_deserialize().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_file_reads_as_documented() {
+        let found = read(
+            r#"name = "users"
+            match = "user:*"
+            mode = "write-back"
+            store = "main"
+            mapping = { kind = "blob" }
+            ttl = "1h"
+            ttl_jitter = 0.1
+            negative_ttl = "5s"
+            timeout = "500ms"
+            max_value = "8MiB"
+            [write_back]
+            flush_interval = "100ms"
+            flush_timeout = "5s"
+            batch = 512
+            max_dirty_bytes = "256MiB"
+            when_full = "refuse""#,
+        );
+        let expected = KeyspaceSettings {
+            name: "users".into(),
+            prefix: "user:*".into(),
+            mode: Mode::WriteBack,
+            store: Some("main".into()),
+            ..KeyspaceSettings::default()
+        };
+        assert_eq!(
+            found,
+            Ok(expected),
+            "what the page shows is what is assumed"
+        );
+    }
+
+    #[test]
+    fn an_unknown_word_is_told_the_right_ones() {
+        let with = |more: &str| read(&format!("name = \"a\"\nmatch = \"a*\"\n{more}"));
+        let error = with("mode = \"write-thru\"").unwrap_err();
+        assert!(
+            error.contains("write-thru") && error.contains("write-through,"),
+            "{error}"
+        );
+        let error = with("tttl = \"1h\"").unwrap_err();
+        assert!(
+            error.contains("`tttl`") && error.contains("`ttl`"),
+            "{error}"
+        );
+        let error = with("mapping = { kind = \"row\" }").unwrap_err();
+        assert!(
+            error.contains("\"row\"") && error.contains("blob"),
+            "{error}"
+        );
+        let error = with("ttl = \"1 hour\"").unwrap_err();
+        assert!(
+            error.contains("1 hour") && error.contains("\"1h\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn definitions_have_numbers_of_their_own() {
+        let document = check(&example(), &["main"]).unwrap();
+        let ids: Vec<_> = document
+            .keyspaces
+            .iter()
+            .filter_map(|k| k.definition.as_ref().map(|d| d.id))
+            .collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+        assert!(
+            document.keyspaces[4].definition.is_none(),
+            "mode cache has no database"
+        );
+    }
+
+    #[test]
+    fn a_store_keeps_tombstones_for_a_hundred_timeouts() {
+        let mut store = StoreSettings {
+            url: "sqlite://x.db".into(),
+            max_connections: 16,
+            tombstone_keep: Span::from_secs(500),
+            take_over: None,
+        };
+        assert_eq!(check_store("main", &store, &example()), Ok(()));
+        store.tombstone_keep = Span::from_secs(499);
+        assert!(
+            check_store("main", &store, &example())
+                .unwrap_err()
+                .contains("100 timeouts")
+        );
+        store.url = "postgres://x".into();
+        assert!(
+            check_store("main", &store, &example())
+                .unwrap_err()
+                .contains("sqlite://")
+        );
+    }
+}
