@@ -1,5 +1,35 @@
 //! The data plane's replication: a state machine without I/O.
+//!
+//! [`Replicas`] is one member's part in all slots. Client operations, messages, placements and
+//! ticks go in; messages wait in the [`Peer`]s, and an [`Out`] says which replies may go and what
+//! to propose to the metadata group. Time is an argument, the network is whoever empties the
+//! peers' queues. [`Coordinator`] is the metadata leader's part: it replaces primaries.
+//!
+//! The rules, with the reasons for them, are in `docs/replication.md`.
 
+mod context;
+mod copy;
+mod failover;
+mod in_sync;
+mod lease;
+mod member;
+pub mod message;
+mod peer;
+mod primary;
+pub mod quorum;
+mod record;
+mod replica;
+mod replicas;
+mod settings;
 pub mod table;
+mod waiters;
 
+pub use context::Context;
+pub use failover::{Coordinator, FailoverSettings, Liveness, Orders};
+pub use peer::{Direction, Peer};
+pub use record::Record;
+pub use replica::{Out, Refusal, Replica};
+pub use replicas::{Locked, Replicas};
+pub use settings::Settings;
 pub use table::{BadEffects, Table};
+pub use waiters::{Need, Outcome};

@@ -1,0 +1,163 @@
+//! What all slots of a member share: who it is, its peers, the leases granted and held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::lease::Grants;
+use super::peer::Peer;
+use super::settings::Settings;
+use crate::{Incarnation, Member, NodeId, Slot, Time};
+
+/// Shared by the slots of one member. Its locks are taken after a slot's lock.
+pub struct Context {
+    pub(crate) me: Member,
+    pub(crate) settings: Settings,
+    pub(crate) grants: Mutex<Grants>,
+    peers: RwLock<BTreeMap<Member, Arc<Peer>>>,
+    /// The oldest incarnation of each node that may still be running.
+    oldest: Mutex<BTreeMap<NodeId, Incarnation>>,
+    /// The lease of this node from the metadata group; needed where one member commits alone.
+    group_lease_until: AtomicU64,
+    short_of_memory: AtomicBool,
+    attention: Attention,
+    /// The slots with a copy to send, and the one served last: they take turns.
+    copying: Mutex<(BTreeSet<Slot>, Option<Slot>)>,
+}
+
+impl Context {
+    pub(crate) fn new(me: Member, settings: Settings, slots: u16) -> Context {
+        Context {
+            me,
+            grants: Mutex::new(Grants::new(settings.lease)),
+            settings,
+            peers: RwLock::default(),
+            oldest: Mutex::default(),
+            group_lease_until: AtomicU64::new(0),
+            short_of_memory: AtomicBool::new(false),
+            attention: Attention::new(slots),
+            copying: Mutex::default(),
+        }
+    }
+
+    /// The member with this name. Known from now on, if it was not. A member can be its own peer:
+    /// what it says to itself as a coordinator takes the same way.
+    pub(crate) fn peer(&self, member: &Member, now: Time) -> Arc<Peer> {
+        if let Some(peer) = self.peers.read().get(member) {
+            return Arc::clone(peer);
+        }
+        let oldest = self.oldest.lock().get(&member.node).copied();
+        let mut peers = self.peers.write();
+        let peer = peers
+            .entry(*member)
+            .or_insert_with(|| Arc::new(Peer::new(*member, now)));
+        if oldest.is_some_and(|oldest| member.incarnation < oldest) {
+            peer.set_gone();
+        }
+        Arc::clone(peer)
+    }
+
+    pub(crate) fn known_peer(&self, member: &Member) -> Option<Arc<Peer>> {
+        self.peers.read().get(member).cloned()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().values().cloned().collect()
+    }
+
+    /// Nothing comes from this member any more. Slots that still name it may keep it; nobody else
+    /// does.
+    pub(crate) fn gone(&self, member: &Member) {
+        let next = Incarnation(member.incarnation.0 + 1);
+        let mut oldest = self.oldest.lock();
+        let known = oldest.entry(member.node).or_default();
+        *known = next.max(*known);
+        drop(oldest);
+        if let Some(peer) = self.peers.write().remove(member) {
+            peer.set_gone();
+        }
+        self.grants.lock().forget(member);
+    }
+
+    pub(crate) fn group_lease_until(&self) -> Time {
+        Time::from_nanos(self.group_lease_until.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn extend_group_lease(&self, until: Time) {
+        self.group_lease_until
+            .fetch_max(until.as_nanos(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_short_of_memory(&self, short: bool) {
+        self.short_of_memory.store(short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    /// Has the slot looked at in the next tick.
+    pub(crate) fn attend(&self, slot: Slot) {
+        self.attention.set(slot);
+    }
+
+    pub(crate) fn take_attention(&self) -> Vec<Slot> {
+        self.attention.take()
+    }
+
+    /// A copy of the slot is to be sent.
+    pub(crate) fn copies(&self, slot: Slot) {
+        self.copying.lock().0.insert(slot);
+    }
+
+    /// The next slot in turn that has a copy to send.
+    pub(crate) fn next_copy(&self) -> Option<Slot> {
+        let mut copying = self.copying.lock();
+        let (slots, served) = &mut *copying;
+        let after = served.and_then(|slot| slots.range(slot..).find(|next| **next != slot));
+        let next = after.or_else(|| slots.first()).copied()?;
+        slots.remove(&next);
+        *served = Some(next);
+        Some(next)
+    }
+
+    pub(crate) fn copies_waiting(&self) -> usize {
+        self.copying.lock().0.len()
+    }
+}
+
+/// The slots that have something to do at the next tick: one bit each.
+struct Attention(Box<[AtomicU64]>);
+
+impl Attention {
+    fn new(slots: u16) -> Attention {
+        Attention(
+            (0..usize::from(slots).div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        )
+    }
+
+    fn set(&self, slot: Slot) {
+        let bit = 1 << (slot.index() % 64);
+        let word = &self.0[slot.index() / 64];
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+    }
+
+    fn take(&self) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for (index, word) in self.0.iter().enumerate() {
+            let mut bits = word.swap(0, Ordering::AcqRel);
+            while bits != 0 {
+                let number = index * 64 + bits.trailing_zeros() as usize;
+                slots.extend(u16::try_from(number).ok().and_then(Slot::new));
+                bits &= bits - 1;
+            }
+        }
+        slots
+    }
+}

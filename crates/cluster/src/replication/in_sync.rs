@@ -1,0 +1,150 @@
+//! Changes of the in-sync set: the primary proposes, the metadata group decides. Between the two
+//! the old set and the new one are both in force.
+
+use super::context::Context;
+use super::message::Forward;
+use super::primary::{Attachment, Primary};
+use super::quorum::Quorum;
+use super::replica::{Out, Replica, Role};
+use super::table::Table;
+use crate::metadata::entry::ChangeSlot;
+use crate::{Member, Placement, Slot, Time, Version};
+
+/// A change that was decided upon, and perhaps sent.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) in_sync: Vec<Member>,
+    pub(crate) write_quorum: u8,
+    /// When it was sent last. Once sent, it may be applied at any later time: no timeout and no
+    /// lost reply is an outcome.
+    pub(crate) sent_at: Option<Time>,
+}
+
+impl<T: Table, K> Replica<T, K> {
+    /// Does what is due in this slot. Slots with something to do ask for attention.
+    pub(crate) fn tick(&mut self, context: &Context, now: Time, out: &mut Out<K>) {
+        let (slot, committed, rev) = (self.slot, self.committed, self.placement.rev);
+        let is_active = self.active().is_some();
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        primary.solicit(slot, rev);
+        if !is_active {
+            self.report_matched(context);
+            context.attend(slot);
+            return;
+        }
+        primary.tell_committed(slot, committed);
+        primary.reconsider(context, &self.placement, now, committed);
+        if let Some(change) = primary.proposal_due(context, &self.placement, slot, now, committed) {
+            out.proposals.push(change);
+        }
+        if primary.needs_attention(&self.placement) {
+            context.attend(slot);
+        }
+    }
+}
+
+impl<K> Primary<K> {
+    fn tell_committed(&mut self, slot: Slot, committed: Version) {
+        if self.told >= committed {
+            return;
+        }
+        self.told = committed;
+        let message = Forward::Committed {
+            slot,
+            term: self.term,
+            committed,
+        };
+        for follower in &self.followers {
+            if let Attachment::Attached { stream } = follower.state {
+                follower
+                    .peer
+                    .send(stream, message.clone(), None, usize::MAX);
+            }
+        }
+    }
+
+    /// Decides whether the in-sync set should be another one. A proposal that was sent stands
+    /// until a newer placement is seen; one that was not is dropped if its reason is gone.
+    fn reconsider(
+        &mut self,
+        context: &Context,
+        placement: &Placement,
+        now: Time,
+        committed: Version,
+    ) {
+        if self
+            .proposal
+            .as_ref()
+            .is_some_and(|proposal| proposal.sent_at.is_some())
+        {
+            return;
+        }
+        let silent = |member: &Member| {
+            self.followers.iter().any(|f| {
+                f.peer.member() == member && f.peer.is_silent(now, context.settings.silence)
+            })
+        };
+        let stays = placement.in_sync.iter().filter(|member| !silent(member));
+        let caught_up = |member: &&Member| {
+            let follower = self.followers.iter().find(|f| f.peer.member() == *member);
+            follower.is_some_and(|f| f.is_attached() && f.held >= committed) && !silent(member)
+        };
+        let joins = placement.learners.iter().filter(caught_up);
+        let in_sync: Vec<Member> = stays.chain(joins).copied().collect();
+        self.proposal = (in_sync != placement.in_sync).then_some(Proposal {
+            in_sync,
+            write_quorum: placement.write_quorum,
+            sent_at: None,
+        });
+    }
+
+    /// The proposal, if it is to be sent (again) now: it may be once `c'` members of the new set
+    /// hold everything committed, by then under both sets.
+    fn proposal_due(
+        &mut self,
+        context: &Context,
+        placement: &Placement,
+        slot: Slot,
+        now: Time,
+        committed: Version,
+    ) -> Option<ChangeSlot> {
+        let proposal = self.proposal.as_ref()?;
+        let retry = context.settings.proposal_retry;
+        if proposal
+            .sent_at
+            .is_some_and(|sent_at| now.since(sent_at) < retry)
+        {
+            return None;
+        }
+        let holds = |member: &&Member| {
+            let holds =
+                |f: &super::primary::Progress| f.peer.member() == *member && f.held >= committed;
+            **member == context.me || self.followers.iter().any(holds)
+        };
+        let commit =
+            Quorum::new(proposal.in_sync.len(), usize::from(proposal.write_quorum)).commit();
+        if proposal.in_sync.iter().filter(holds).count() < commit {
+            return None;
+        }
+        let change = ChangeSlot {
+            slot,
+            epoch: self.term,
+            rev: placement.rev,
+            in_sync: proposal.in_sync.clone(),
+            write_quorum: proposal.write_quorum,
+        };
+        self.proposal.as_mut()?.sent_at = Some(now);
+        Some(change)
+    }
+
+    fn needs_attention(&self, placement: &Placement) -> bool {
+        self.proposal.is_some()
+            || !placement.learners.is_empty()
+            || self
+                .followers
+                .iter()
+                .any(|follower| !follower.is_attached())
+    }
+}

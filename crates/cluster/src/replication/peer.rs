@@ -1,0 +1,368 @@
+//! One other member as this one sees it: what waits to be sent there, what it has acknowledged,
+//! the lease that it grants.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::message::{self, Back, Forward};
+use crate::{Epoch, Member, Slot, Time, Version};
+
+/// Which side of a stream we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// We opened it: we send [`Forward`] and hear [`Back`].
+    Forward,
+    /// The other side opened it: we hear [`Forward`] and send [`Back`].
+    Back,
+}
+
+/// Another member. Its locks are taken after a slot's lock, never before one.
+pub struct Peer {
+    member: Member,
+    forward: Mutex<ForwardStream>,
+    back: Mutex<BackStream>,
+    /// The number of the open forward stream, 0 if there is none; written under its lock.
+    open: AtomicU64,
+    lease_until: AtomicU64,
+    heard_at: AtomicU64,
+    short_of_memory: AtomicBool,
+    gone: AtomicBool,
+    wake: OnceLock<Box<dyn Fn(Direction) + Send + Sync>>,
+}
+
+/// A counted message on its way: what its acknowledgement will mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) slot: Slot,
+    pub(crate) term: Epoch,
+    /// Which attachment of the member to the slot it belongs to.
+    pub(crate) attachment: u32,
+    pub(crate) version: Version,
+}
+
+#[derive(Default)]
+struct ForwardStream {
+    number: u64,
+    queue: VecDeque<Forward>,
+    queued_bytes: usize,
+    in_flight: VecDeque<InFlight>,
+    processed: u64,
+    heartbeats: VecDeque<(u64, Time)>,
+    heartbeat: u64,
+    confirmed: u64,
+}
+
+#[derive(Default)]
+struct BackStream {
+    number: u64,
+    queue: VecDeque<Back>,
+    processed: u64,
+    told: u64,
+}
+
+/// How many unanswered heartbeats are remembered; older ones can no longer extend a lease.
+const HEARTBEATS_MAX: usize = 64;
+
+impl Peer {
+    pub(crate) fn new(member: Member, now: Time) -> Peer {
+        Peer {
+            member,
+            forward: Mutex::default(),
+            back: Mutex::default(),
+            open: AtomicU64::new(0),
+            lease_until: AtomicU64::new(0),
+            heard_at: AtomicU64::new(now.as_nanos()),
+            short_of_memory: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        }
+    }
+
+    /// The member that this is.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// Has `wake` called whenever something is there to be taken where there was nothing. Called
+    /// under locks: it must do no more than wake somebody.
+    pub fn on_ready(&self, wake: impl Fn(Direction) + Send + Sync + 'static) {
+        if self.wake.set(Box::new(wake)).is_ok() {
+            self.wake(Direction::Forward);
+            self.wake(Direction::Back);
+        }
+    }
+
+    fn wake(&self, direction: Direction) {
+        if let Some(wake) = self.wake.get() {
+            wake(direction);
+        }
+    }
+
+    /// Until when this member lets us lead, by our clock.
+    #[must_use]
+    pub fn lease_until(&self) -> Time {
+        Time::from_nanos(self.lease_until.load(Ordering::Acquire))
+    }
+
+    /// Whether the member says that it is short of memory.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    /// The number of the open stream to it, if there is one.
+    pub(crate) fn open_stream(&self) -> Option<u64> {
+        match self.open.load(Ordering::Acquire) {
+            0 => None,
+            number => Some(number),
+        }
+    }
+
+    /// Whether nothing was heard from it for longer than `silence`, or never will be again.
+    #[must_use]
+    pub fn is_silent(&self, now: Time, silence: Duration) -> bool {
+        let heard_at = Time::from_nanos(self.heard_at.load(Ordering::Relaxed));
+        self.gone.load(Ordering::Relaxed) || now.since(heard_at) > silence
+    }
+
+    /// The member's process is known not to run any more.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes that wait to be sent forward.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.forward.lock().queued_bytes
+    }
+
+    /// A stream is open; whatever the old one still held is gone.
+    pub(crate) fn opened(&self, direction: Direction, number: u64, now: Time) {
+        assert_ne!(number, 0, "streams are numbered from 1");
+        match direction {
+            Direction::Forward => {
+                let mut stream = self.forward.lock();
+                let heartbeat = stream.heartbeat;
+                let confirmed = stream.confirmed;
+                *stream = ForwardStream {
+                    number,
+                    heartbeat,
+                    confirmed,
+                    ..Default::default()
+                };
+                self.open.store(number, Ordering::Release);
+                self.heard_at.store(now.as_nanos(), Ordering::Relaxed);
+            }
+            Direction::Back => {
+                *self.back.lock() = BackStream {
+                    number,
+                    ..Default::default()
+                };
+            }
+        }
+    }
+
+    /// The stream is closed. A newer one is left alone.
+    pub(crate) fn closed(&self, direction: Direction, number: u64) {
+        match direction {
+            Direction::Forward => {
+                let mut stream = self.forward.lock();
+                if stream.number == number {
+                    let heartbeat = stream.heartbeat;
+                    let confirmed = stream.confirmed;
+                    *stream = ForwardStream {
+                        heartbeat,
+                        confirmed,
+                        ..Default::default()
+                    };
+                    self.open.store(0, Ordering::Release);
+                }
+            }
+            Direction::Back => {
+                let mut stream = self.back.lock();
+                if stream.number == number {
+                    *stream = BackStream::default();
+                }
+            }
+        }
+    }
+
+    /// Whether this is the stream that is open now; messages of any other are dropped.
+    pub(crate) fn is_open(&self, direction: Direction, number: u64) -> bool {
+        match direction {
+            Direction::Forward => self.forward.lock().number == number,
+            Direction::Back => self.back.lock().number == number,
+        }
+    }
+
+    /// Queues a message forward on the stream `number`. False if that one is not open, or a
+    /// counted message finds more than `bytes_max` waiting: the member cannot keep up.
+    pub(crate) fn send(
+        &self,
+        number: u64,
+        message: Forward,
+        counted: Option<InFlight>,
+        bytes_max: usize,
+    ) -> bool {
+        let mut stream = self.forward.lock();
+        if stream.number != number || number == 0 {
+            return false;
+        }
+        if counted.is_some() && stream.queued_bytes > bytes_max {
+            return false;
+        }
+        stream.in_flight.extend(counted);
+        stream.queued_bytes += size_of(&message);
+        let was_empty = stream.queue.is_empty();
+        stream.queue.push_back(message);
+        drop(stream);
+        if was_empty {
+            self.wake(Direction::Forward);
+        }
+        true
+    }
+
+    /// Queues an answer on the stream `number`, if that one is still open.
+    pub(crate) fn answer(&self, number: u64, message: Back) {
+        let mut stream = self.back.lock();
+        if stream.number != number || number == 0 {
+            return;
+        }
+        stream.queue.push_back(message);
+        drop(stream);
+        self.wake(Direction::Back);
+    }
+
+    /// One more counted message of the back stream has been processed.
+    pub(crate) fn count_processed(&self, number: u64) {
+        let mut stream = self.back.lock();
+        if stream.number == number {
+            stream.processed += 1;
+        }
+    }
+
+    /// Called when a batch has been processed: its acknowledgement may go out.
+    pub(crate) fn batch_processed(&self) {
+        let stream = self.back.lock();
+        let ready = stream.processed > stream.told;
+        drop(stream);
+        if ready {
+            self.wake(Direction::Back);
+        }
+    }
+
+    /// Takes what has gathered, as one batch of at most about `bytes_max` (but at least one
+    /// message). `None` if nothing waits or that stream is not the open one.
+    #[must_use]
+    pub fn take(&self, direction: Direction, number: u64, bytes_max: usize) -> Option<Bytes> {
+        let mut batch = Vec::new();
+        match direction {
+            Direction::Forward => {
+                let mut stream = self.forward.lock();
+                if stream.number != number {
+                    return None;
+                }
+                while batch.len() < bytes_max {
+                    let Some(message) = stream.queue.pop_front() else {
+                        break;
+                    };
+                    stream.queued_bytes -= size_of(&message);
+                    message::encode(&message, &mut batch);
+                }
+            }
+            Direction::Back => {
+                let mut stream = self.back.lock();
+                if stream.number != number {
+                    return None;
+                }
+                // All that is queued goes first: a refusal must pass before the acknowledgement
+                // that passes over the message refused.
+                while let Some(message) = stream.queue.pop_front() {
+                    message::encode(&message, &mut batch);
+                }
+                if stream.processed > stream.told {
+                    stream.told = stream.processed;
+                    message::encode(&Back::Processed { upto: stream.told }, &mut batch);
+                }
+            }
+        }
+        (!batch.is_empty()).then(|| Bytes::from(batch))
+    }
+
+    /// Queues a heartbeat sent at `now`.
+    pub(crate) fn heartbeat(&self, now: Time) {
+        let Some(number) = self.open_stream() else {
+            return;
+        };
+        let message = {
+            let mut stream = self.forward.lock();
+            stream.heartbeat += 1;
+            let heartbeat = stream.heartbeat;
+            stream.heartbeats.push_back((heartbeat, now));
+            if stream.heartbeats.len() > HEARTBEATS_MAX {
+                stream.heartbeats.pop_front();
+            }
+            Forward::Heartbeat {
+                number: heartbeat,
+                confirmed: stream.confirmed,
+            }
+        };
+        self.send(number, message, None, usize::MAX);
+    }
+
+    /// A heartbeat came back: the lease runs from when it was sent. The slots that the answer
+    /// excludes must have been dealt with before.
+    pub(crate) fn heartbeat_acked(&self, heartbeat: u64, list: u64, lease: Duration, short: bool) {
+        let mut stream = self.forward.lock();
+        stream.confirmed = stream.confirmed.max(list);
+        while let Some(&(number, sent_at)) = stream.heartbeats.front() {
+            if number > heartbeat {
+                break;
+            }
+            stream.heartbeats.pop_front();
+            if number == heartbeat {
+                self.lease_until
+                    .fetch_max((sent_at + lease).as_nanos(), Ordering::AcqRel);
+            }
+        }
+        self.short_of_memory.store(short, Ordering::Relaxed);
+    }
+
+    /// Something arrived from this member.
+    pub(crate) fn heard(&self, now: Time) {
+        self.heard_at.fetch_max(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The member has processed the first `upto` counted messages of the forward stream: which
+    /// ones of them are news.
+    pub(crate) fn processed(&self, upto: u64, news: &mut Vec<InFlight>) {
+        let mut stream = self.forward.lock();
+        let fresh = usize::try_from(upto.saturating_sub(stream.processed)).unwrap_or(usize::MAX);
+        let fresh = fresh.min(stream.in_flight.len());
+        stream.processed += fresh as u64;
+        news.extend(stream.in_flight.drain(..fresh));
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({:?})", self.member)
+    }
+}
+
+/// About how many bytes a message takes on the wire and in the queue.
+fn size_of(message: &Forward) -> usize {
+    let payload = match message {
+        Forward::Record { record, .. } => record.effects.len(),
+        Forward::CopyChunk { chunk, .. } => chunk.len(),
+        _ => 0,
+    };
+    payload + 48
+}

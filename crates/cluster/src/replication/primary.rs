@@ -1,0 +1,449 @@
+//! What a primary keeps for its slot: how far each follower is, what is committed, who waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::in_sync::Proposal;
+use super::message::{Back, Forward};
+use super::peer::{InFlight, Peer};
+use super::quorum::Quorum;
+use super::record::Record;
+use super::replica::{Out, Replica, Role};
+use super::table::Table;
+use super::waiters::Waiters;
+use crate::{Epoch, Member, Placement, Slot, Time, Version};
+
+/// The greatest number of members that a set may have.
+pub(crate) const MEMBERS_MAX: usize = 16;
+
+pub(crate) struct Primary<K> {
+    pub(crate) term: Epoch,
+    pub(crate) phase: Phase,
+    pub(crate) followers: Vec<Progress>,
+    /// A change of the in-sync set that may be applied at any moment: both sets are in force.
+    pub(crate) proposal: Option<Proposal>,
+    /// The versions of the records that are not committed yet.
+    pub(crate) uncommitted: VecDeque<Version>,
+    /// The greatest version used up as a stamp.
+    pub(crate) stamped: Version,
+    pub(crate) waiters: Waiters<K>,
+    /// How far the followers were told that the history is committed.
+    pub(crate) told: Version,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Chosen: brings the sealed members to its own state, and serves nobody.
+    Reconciling(Reconciliation),
+    /// The placement names it.
+    Active,
+}
+
+/// Who chose this member, and what it has said of the others so far.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reconciliation {
+    pub(crate) coordinator: Member,
+    pub(crate) stream: u64,
+    pub(crate) reported: Vec<Member>,
+}
+
+/// How far one follower is, in this term.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) state: Attachment,
+    /// Counts the attachments, so that an acknowledgement of an older one is told apart.
+    pub(crate) attachment: u32,
+    /// The greatest version that it has acknowledged. Stays true within the term.
+    pub(crate) held: Version,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// Has yet to say what it holds; asked on this stream, if on any.
+    Detached { asked: Option<u64> },
+    /// Gets the records as they are made.
+    Attached { stream: u64 },
+    /// Gets a copy; entries from `cursor` on are still to be sent.
+    Copying { stream: u64, cursor: u64, copy: u32 },
+}
+
+impl<K> Primary<K> {
+    pub(crate) fn new(term: Epoch, phase: Phase) -> Primary<K> {
+        Primary {
+            term,
+            phase,
+            followers: Vec::new(),
+            proposal: None,
+            uncommitted: VecDeque::new(),
+            stamped: Version::ZERO,
+            waiters: Waiters::default(),
+            told: Version::ZERO,
+        }
+    }
+
+    pub(crate) fn next_version(&self, last: Version) -> Option<Version> {
+        last.max(self.stamped).next(self.term)
+    }
+
+    pub(crate) fn follower(&mut self, member: &Member) -> Option<&mut Progress> {
+        self.followers
+            .iter_mut()
+            .find(|follower| follower.peer.member() == member)
+    }
+
+    /// Keeps the progress of those who stay, starts from nothing with those who are new.
+    pub(crate) fn set_followers<'a>(
+        &mut self,
+        context: &Context,
+        now: Time,
+        members: impl Iterator<Item = &'a Member>,
+    ) {
+        let mut followers = Vec::new();
+        for member in members {
+            let known = self
+                .followers
+                .iter()
+                .position(|f| f.peer.member() == member);
+            followers.push(match known {
+                Some(index) => self.followers.swap_remove(index),
+                None => Progress {
+                    peer: context.peer(member, now),
+                    state: Attachment::Detached { asked: None },
+                    attachment: 0,
+                    held: Version::ZERO,
+                },
+            });
+        }
+        self.followers = followers;
+    }
+
+    /// Asks those who are not attached to say what they hold, once on each stream.
+    pub(crate) fn solicit(&mut self, slot: Slot, rev: u64) {
+        for follower in &mut self.followers {
+            let open = follower.peer.open_stream();
+            let stream = match follower.state {
+                Attachment::Detached { asked } => asked,
+                Attachment::Attached { stream } | Attachment::Copying { stream, .. } => {
+                    if open == Some(stream) {
+                        continue;
+                    }
+                    None
+                }
+            };
+            follower.state = Attachment::Detached { asked: stream };
+            let Some(open) = open.filter(|open| Some(*open) != stream) else {
+                continue;
+            };
+            if follower.peer.send(
+                open,
+                Forward::Lead {
+                    slot,
+                    term: self.term,
+                    rev,
+                },
+                None,
+                usize::MAX,
+            ) {
+                follower.state = Attachment::Detached { asked: Some(open) };
+            }
+        }
+    }
+
+    /// The sets in force, each with its `W`.
+    pub(crate) fn sets<'a>(
+        &'a self,
+        placement: &'a Placement,
+    ) -> impl Iterator<Item = (&'a [Member], usize)> {
+        let proposed = self.proposal.as_ref();
+        std::iter::once((&placement.in_sync[..], usize::from(placement.write_quorum)))
+            .chain(proposed.map(|p| (&p.in_sync[..], usize::from(p.write_quorum))))
+    }
+
+    /// Whether `c` members of each set in force let this member lead now, itself included. Where
+    /// its own word is the only one, the metadata group's is needed too.
+    pub(crate) fn has_lease(&self, context: &Context, placement: &Placement, now: Time) -> bool {
+        self.sets(placement).all(|(set, write_quorum)| {
+            let commit = Quorum::new(set.len(), write_quorum).commit();
+            if commit == 1 {
+                return context.group_lease_until() > now;
+            }
+            let leases =
+                |f: &&Progress| f.peer.lease_until() > now && set.contains(f.peer.member());
+            1 + self
+                .followers
+                .iter()
+                .filter(leases)
+                .take(commit - 1)
+                .count()
+                >= commit
+        })
+    }
+
+    /// Whether `W` members of each set in force can be reached, this one included.
+    pub(crate) fn reaches_write_quorum(&self, placement: &Placement) -> bool {
+        self.sets(placement).all(|(set, write_quorum)| {
+            let open =
+                |f: &&Progress| f.peer.open_stream().is_some() && set.contains(f.peer.member());
+            1 + self.followers.iter().filter(open).count() >= write_quorum
+        })
+    }
+
+    /// Hands a new record to all who are attached; those who get a copy get what it touched.
+    pub(crate) fn send_record(
+        &mut self,
+        context: &Context,
+        slot: Slot,
+        committed: Version,
+        record: &Record,
+        table: &impl Table,
+    ) {
+        self.told = committed;
+        for follower in &mut self.followers {
+            match follower.state {
+                Attachment::Attached { .. } => {
+                    follower.send_record(context, slot, self.term, committed, record);
+                }
+                Attachment::Copying { stream, copy, .. } => {
+                    let mut chunk = Vec::new();
+                    table.copy_touched(&record.effects, &mut chunk);
+                    let chunk = chunk.into();
+                    let chunk = Forward::CopyChunk {
+                        slot,
+                        term: self.term,
+                        copy,
+                        chunk,
+                    };
+                    if !follower.peer.send(stream, chunk, None, usize::MAX) {
+                        follower.state = Attachment::Detached { asked: None };
+                    }
+                }
+                Attachment::Detached { .. } => {}
+            }
+            if matches!(follower.state, Attachment::Detached { .. }) {
+                context.attend(slot);
+            }
+        }
+    }
+
+    /// The greatest version that `copies` members of the set hold; nothing at all where the set is
+    /// smaller.
+    fn held_in(&self, set: &[Member], me: &Member, last: Version, copies: usize) -> Version {
+        let mut held = [Version::ZERO; MEMBERS_MAX];
+        let held = &mut held[..set.len()];
+        for (version, member) in held.iter_mut().zip(set) {
+            let follower = || self.followers.iter().find(|f| f.peer.member() == member);
+            *version = if member == me {
+                last
+            } else {
+                follower().map_or(Version::ZERO, |f| f.held)
+            };
+        }
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held.get(copies - 1).copied().unwrap_or(Version::ZERO)
+    }
+
+    /// What `copies` members of each set in force hold.
+    fn held_by(&self, placement: &Placement, me: &Member, last: Version, copies: u8) -> Version {
+        let held = |(set, _)| self.held_in(set, me, last, usize::from(copies.max(1)));
+        self.sets(placement)
+            .map(held)
+            .min()
+            .expect("one set is always in force")
+    }
+
+    /// How far the history is committed: what `c` members hold of each set in force.
+    pub(crate) fn committed_by(
+        &self,
+        placement: &Placement,
+        me: &Member,
+        last: Version,
+    ) -> Version {
+        let held = |(set, write_quorum): (&[Member], usize)| {
+            self.held_in(set, me, last, Quorum::new(set.len(), write_quorum).commit())
+        };
+        self.sets(placement)
+            .map(held)
+            .min()
+            .expect("one set is always in force")
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        me: &Member,
+        placement: &Placement,
+        last: Version,
+        committed: Version,
+        out: &mut Out<K>,
+    ) {
+        let mut waiters = std::mem::take(&mut self.waiters);
+        let held = |copies| self.held_by(placement, me, last, copies);
+        waiters.release(committed, held, &mut out.released);
+        self.waiters = waiters;
+    }
+}
+
+impl Progress {
+    /// Sends a record to an attached member. One that cannot keep up is detached: it is attached
+    /// again when there is room.
+    pub(crate) fn send_record(
+        &mut self,
+        context: &Context,
+        slot: Slot,
+        term: Epoch,
+        committed: Version,
+        record: &Record,
+    ) {
+        let Attachment::Attached { stream } = self.state else {
+            return;
+        };
+        let version = record.version;
+        let counted = InFlight {
+            slot,
+            term,
+            attachment: self.attachment,
+            version,
+        };
+        let message = Forward::Record {
+            slot,
+            term,
+            committed,
+            record: record.clone(),
+        };
+        let bytes_max = context.settings.queue_bytes_max;
+        if !self.peer.send(stream, message, Some(counted), bytes_max) {
+            self.state = Attachment::Detached { asked: None };
+        }
+    }
+
+    /// Whether it gets the records as they are made, on the stream that is open now.
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.state, Attachment::Attached { stream } if self.peer.open_stream() == Some(stream))
+    }
+}
+
+impl<T: Table, K> Replica<T, K> {
+    /// A member says what it holds. Found in the history: the records after it follow. Otherwise
+    /// it gets a copy. Only from here on do its acknowledgements count.
+    pub(crate) fn attach(
+        &mut self,
+        context: &Context,
+        member: &Member,
+        stream: u64,
+        (term, last): (Epoch, Version),
+        out: &mut Out<K>,
+    ) {
+        let (slot, committed) = (self.slot, self.committed);
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        if primary.term != term {
+            return;
+        }
+        let Some(follower) = primary.follower(member) else {
+            return;
+        };
+        if follower.peer.open_stream() != Some(stream) {
+            return;
+        }
+        follower.attachment += 1;
+        if let Some(records) = self.history.after(last) {
+            follower.state = Attachment::Attached { stream };
+            follower.held = follower.held.max(last);
+            for record in records {
+                follower.send_record(context, slot, term, committed, record);
+            }
+        } else {
+            let copy = follower.attachment;
+            follower.state = Attachment::Copying {
+                stream,
+                cursor: 0,
+                copy,
+            };
+            let start = Forward::CopyStart { slot, term, copy };
+            if follower.peer.send(stream, start, None, usize::MAX) {
+                context.copies(slot);
+            }
+        }
+        context.attend(slot);
+        self.advance(context, out);
+    }
+
+    /// The member refuses what it was sent.
+    pub(crate) fn refused(&mut self, context: &Context, member: &Member, stream: u64, term: Epoch) {
+        let (slot, rev) = (self.slot, self.placement.rev);
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        if primary.term != term {
+            return;
+        }
+        let Some(follower) = primary.follower(member) else {
+            return;
+        };
+        if follower.peer.open_stream() == Some(stream) {
+            follower.attachment += 1;
+            follower.state = Attachment::Detached { asked: None };
+            primary.solicit(slot, rev);
+            context.attend(slot);
+        }
+    }
+
+    /// Sees how far the history is committed by what the members hold now.
+    pub(crate) fn advance(&mut self, context: &Context, out: &mut Out<K>) {
+        let last = self.last;
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        if primary.phase != Phase::Active {
+            self.report_matched(context);
+            return;
+        }
+        let committed = primary.committed_by(&self.placement, &context.me, last);
+        if committed > self.committed {
+            self.committed = committed;
+            while primary
+                .uncommitted
+                .front()
+                .is_some_and(|version| *version <= committed)
+            {
+                primary.uncommitted.pop_front();
+            }
+            self.table.committed(committed);
+            context.attend(self.slot);
+        }
+        primary.release(&context.me, &self.placement, last, self.committed, out);
+    }
+
+    /// Tells the coordinator which of the sealed members hold exactly what this one holds.
+    pub(crate) fn report_matched(&mut self, context: &Context) {
+        let (slot, last) = (self.slot, self.last);
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        let Phase::Reconciling(reconciliation) = &mut primary.phase else {
+            return;
+        };
+        let matched = primary
+            .followers
+            .iter()
+            .filter(|f| f.is_attached() && f.held == last);
+        let members: Vec<Member> = std::iter::once(context.me)
+            .chain(matched.map(|f| *f.peer.member()))
+            .collect();
+        if members == reconciliation.reported {
+            return;
+        }
+        if let Some(peer) = context.known_peer(&reconciliation.coordinator) {
+            let epoch = primary.term;
+            let matched = Back::Matched {
+                slot,
+                epoch,
+                members: members.clone(),
+            };
+            peer.answer(reconciliation.stream, matched);
+            reconciliation.reported = members;
+        }
+    }
+}

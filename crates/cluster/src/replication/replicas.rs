@@ -1,0 +1,329 @@
+//! All slots of one member, and its peers: where messages find their slot.
+//!
+//! Any thread may use it. A slot's lock is held for microseconds; what goes to other members is
+//! queued under it, so that each of them sees a slot's messages in the order of its history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::context::Context;
+use super::member::{self, Sender};
+use super::message::{self, Back, BadMessage, Forward, RefuseReason};
+use super::peer::{Direction, Peer};
+use super::replica::{Out, Replica};
+use super::settings::Settings;
+use super::table::Table;
+use crate::{Member, Placement, Slot, Time};
+
+/// One member's replicas of all slots.
+pub struct Replicas<T: Table, K> {
+    context: Context,
+    slots: Box<[Mutex<Replica<T, K>>]>,
+    silent: Mutex<Vec<Member>>,
+}
+
+/// A slot under its lock.
+pub type Locked<'a, T, K> = MutexGuard<'a, Replica<T, K>>;
+
+impl<T: Table, K> Replicas<T, K> {
+    /// The first `slots` slots of the member, none of which it holds yet.
+    pub fn new(
+        me: Member,
+        slots: u16,
+        settings: Settings,
+        mut table: impl FnMut(Slot) -> T,
+    ) -> Replicas<T, K> {
+        let replica = |slot| Mutex::new(Replica::new(slot, table(slot)));
+        Replicas {
+            context: Context::new(me, settings, slots),
+            slots: Slot::all().take(usize::from(slots)).map(replica).collect(),
+            silent: Mutex::default(),
+        }
+    }
+
+    /// The member whose replicas these are.
+    #[must_use]
+    pub fn me(&self) -> Member {
+        self.context.me
+    }
+
+    /// What the slots share; some calls on a locked slot take it.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Takes the slot's lock. Never held across a wait.
+    ///
+    /// # Panics
+    /// If there is no such slot here.
+    pub fn lock(&self, slot: Slot) -> Locked<'_, T, K> {
+        self.slots[slot.index()].lock()
+    }
+
+    /// Every slot's number, in order.
+    pub fn slots(&self) -> impl DoubleEndedIterator<Item = Slot> + ExactSizeIterator + use<T, K> {
+        Slot::all().take(self.slots.len())
+    }
+
+    /// The other member, known from now on. A member can be its own peer: a coordinator says to
+    /// itself what it says to all.
+    pub fn peer(&self, member: &Member, now: Time) -> Arc<Peer> {
+        self.context.peer(member, now)
+    }
+
+    /// A stream between this member and another is open. Ends the handling of the one before it.
+    pub fn opened(&self, now: Time, member: &Member, direction: Direction, stream: u64) {
+        let peer = self.context.peer(member, now);
+        peer.opened(direction, stream, now);
+        if direction == Direction::Forward {
+            self.each(|replica| replica.peer_opened(&self.context, &peer));
+        }
+    }
+
+    /// A stream is closed.
+    pub fn closed(&self, member: &Member, direction: Direction, stream: u64) {
+        if let Some(peer) = self.context.known_peer(member) {
+            peer.closed(direction, stream);
+            self.slots().for_each(|slot| self.context.attend(slot));
+        }
+    }
+
+    /// The node of this member has started anew, or was declared stopped: nothing comes from this
+    /// member any more.
+    pub fn gone(&self, member: &Member) {
+        self.context.gone(member);
+        self.slots().for_each(|slot| self.context.attend(slot));
+    }
+
+    /// Takes a batch in that arrived on a stream. Batches of a stream that is not the open one are
+    /// dropped.
+    ///
+    /// # Errors
+    /// If the batch is not made of messages; the stream is then to be closed.
+    pub fn receive(
+        &self,
+        now: Time,
+        member: &Member,
+        direction: Direction,
+        stream: u64,
+        batch: &[u8],
+        out: &mut Out<K>,
+    ) -> Result<(), BadMessage> {
+        let Some(peer) = self.context.known_peer(member) else {
+            return Ok(());
+        };
+        if !peer.is_open(direction, stream) {
+            return Ok(());
+        }
+        match direction {
+            Direction::Back => {
+                for message in message::decode::<Forward>(batch) {
+                    self.receive_forward(now, &peer, stream, message?, out);
+                }
+                peer.batch_processed();
+            }
+            Direction::Forward => {
+                peer.heard(now);
+                for message in message::decode::<Back>(batch) {
+                    self.receive_back(&peer, stream, message?, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Placements were committed; in the order of the metadata log.
+    pub fn placed(
+        &self,
+        now: Time,
+        placements: impl IntoIterator<Item = (Slot, Arc<Placement>)>,
+        out: &mut Out<K>,
+    ) {
+        for (slot, placement) in placements {
+            if let Some(replica) = self.slots.get(slot.index()) {
+                replica.lock().placed(&self.context, now, placement, out);
+            }
+        }
+    }
+
+    /// Does what is due: called every few hundredths of a second.
+    pub fn tick(&self, now: Time, out: &mut Out<K>) {
+        self.watch_silence(now);
+        for owed in self.context.grants.lock().due(now) {
+            if let Some(peer) = self.context.known_peer(&owed.coordinator) {
+                let message = Back::LeasesOver {
+                    slot: owed.slot,
+                    epoch: owed.epoch,
+                };
+                peer.answer(owed.stream, message);
+            }
+        }
+        for slot in self.context.take_attention() {
+            self.lock(slot).tick(&self.context, now, out);
+        }
+        self.send_copies();
+    }
+
+    /// Asks every peer for a lease: called every [`Settings::heartbeat`].
+    pub fn heartbeat(&self, now: Time) {
+        for peer in self.context.peers() {
+            if *peer.member() != self.context.me {
+                peer.heartbeat(now);
+            }
+        }
+    }
+
+    /// Fills the room that there is for copies of slots. Called by each tick, and may be called
+    /// whenever a queue has been emptied.
+    pub fn send_copies(&self) {
+        let mut full = 0;
+        let mut waiting = self.context.copies_waiting();
+        while full < waiting {
+            let Some(slot) = self.context.next_copy() else {
+                break;
+            };
+            if self.lock(slot).send_copies(&self.context) {
+                self.context.copies(slot);
+                full += 1;
+            } else {
+                waiting -= 1;
+            }
+        }
+    }
+
+    /// The metadata group lets this node lead alone until this moment.
+    pub fn extend_group_lease(&self, until: Time) {
+        self.context.extend_group_lease(until);
+    }
+
+    /// Tells the primaries of the slots held here whether this member is short of memory.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.context.set_short_of_memory(short);
+    }
+
+    /// Sends a coordinator's message, if there is a stream to the member.
+    pub fn coordinate(&self, now: Time, member: &Member, message: Forward) {
+        let peer = self.context.peer(member, now);
+        if let Some(stream) = peer.open_stream() {
+            peer.send(stream, message, None, usize::MAX);
+        }
+    }
+
+    fn each(&self, mut then: impl FnMut(&mut Replica<T, K>)) {
+        self.slots
+            .iter()
+            .for_each(|replica| then(&mut replica.lock()));
+    }
+
+    /// Where a member falls silent or is heard again, the slots it shares with us want a look.
+    fn watch_silence(&self, now: Time) {
+        let silence: Duration = self.context.settings.silence;
+        let is_silent = |peer: &Arc<Peer>| peer.is_silent(now, silence).then(|| *peer.member());
+        let now_silent: Vec<Member> = self.context.peers().iter().filter_map(is_silent).collect();
+        let mut silent = self.silent.lock();
+        if *silent != now_silent {
+            *silent = now_silent;
+            self.slots().for_each(|slot| self.context.attend(slot));
+        }
+    }
+
+    fn receive_forward(
+        &self,
+        now: Time,
+        peer: &Arc<Peer>,
+        stream: u64,
+        message: Forward,
+        out: &mut Out<K>,
+    ) {
+        if let Forward::Heartbeat { number, confirmed } = message {
+            let grant = self
+                .context
+                .grants
+                .lock()
+                .grant(*peer.member(), now, confirmed);
+            let short_of_memory = self.context.is_short_of_memory();
+            let (list, excluded) = (grant.list, grant.excluded);
+            let answer = Back::HeartbeatAck {
+                number,
+                list,
+                excluded,
+                short_of_memory,
+            };
+            return peer.answer(stream, answer);
+        }
+        let is_counted = member::is_counted(&message);
+        if let Some(slot) = member::slot_of(&message)
+            && let Some(replica) = self.slots.get(slot.index())
+        {
+            let sender = Sender { peer, stream };
+            replica
+                .lock()
+                .receive(&self.context, now, &sender, message, out);
+        }
+        if is_counted {
+            peer.count_processed(stream);
+        }
+    }
+
+    fn receive_back(&self, peer: &Arc<Peer>, stream: u64, message: Back, out: &mut Out<K>) {
+        let member = peer.member();
+        match message {
+            Back::Processed { upto } => {
+                let mut news = Vec::new();
+                peer.processed(upto, &mut news);
+                for sent in news {
+                    self.lock(sent.slot)
+                        .acknowledged(&self.context, member, &sent, out);
+                }
+            }
+            Back::Attach { slot, term, last } => {
+                let Some(replica) = self.slots.get(slot.index()) else {
+                    return;
+                };
+                replica
+                    .lock()
+                    .attach(&self.context, member, stream, (term, last), out);
+                self.send_copies();
+            }
+            Back::Refuse { slot, term, reason } => {
+                let Some(replica) = self.slots.get(slot.index()) else {
+                    return;
+                };
+                match reason {
+                    RefuseReason::Stale(promised) => self.deposed(slot, promised, out),
+                    RefuseReason::Detached => {
+                        replica.lock().refused(&self.context, member, stream, term);
+                    }
+                }
+            }
+            Back::HeartbeatAck {
+                number,
+                list,
+                excluded,
+                short_of_memory,
+            } => {
+                // First what is taken away, then what is given.
+                excluded
+                    .iter()
+                    .for_each(|&(slot, epoch)| self.deposed(slot, epoch, out));
+                let lease = self.context.settings.lease;
+                peer.heartbeat_acked(number, list, lease, short_of_memory);
+            }
+            report => out.reports.push((*member, report)),
+        }
+    }
+
+    /// Somebody has promised a newer epoch: whatever this member was before it ends at once.
+    fn deposed(&self, slot: Slot, epoch: crate::Epoch, out: &mut Out<K>) {
+        let Some(replica) = self.slots.get(slot.index()) else {
+            return;
+        };
+        let mut replica = replica.lock();
+        if epoch > replica.promised {
+            replica.promise(&self.context, epoch, out);
+        }
+    }
+}
