@@ -1,5 +1,184 @@
-//! The data.
+//! The data: entries by slot, what they take, when they expire, which go when memory is full.
+//!
+//! [`Store`] holds what all slots of a node share: the seed of their hashes, the byte budget, the
+//! eviction policy and its clock. The tables themselves lie behind their slots' locks, which
+//! belong to replication; [`Store::table`] makes an empty one. A command reads and writes a table
+//! through a [`Tx`]. Time is an argument everywhere: [`Store::tick`] moves the policy's clock.
 
+mod absence;
+mod copy;
+pub mod effect;
+pub mod entry;
+pub mod evict;
+mod segments;
+mod size_class;
+mod slot;
 pub mod tx;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+
+pub use entry::{Entry, Kind, Mark};
+pub use evict::{POLICIES, Policy};
+pub use segments::POSITION_BITS;
+pub use size_class::rounded;
+pub use slot::{SlotTable, Tally};
 pub use tx::Tx;
+
+use segments::Segments;
+
+/// What the slots of a node have in common. A clone is another handle of the same.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    hasher: RandomState,
+    used_bytes: AtomicUsize,
+    maxmemory_bytes: AtomicUsize,
+    /// The position in [`POLICIES`] of the one in force.
+    policy: AtomicU8,
+    clock: AtomicU32,
+    /// Entries that no slot has any more and that are still to be given back.
+    trash: Mutex<Vec<Trash>>,
+}
+
+#[derive(Debug)]
+struct Trash {
+    segments: Segments,
+    bytes: usize,
+}
+
+impl Store {
+    /// A store without a limit that evicts nothing. The seeds are the same on all nodes of a
+    /// cluster, so that a walk over a slot has one order everywhere, and known to nobody else, so
+    /// that no client makes keys collide.
+    #[must_use]
+    pub fn new(seeds: [u64; 4]) -> Store {
+        let [first, second, third, fourth] = seeds;
+        Store {
+            shared: Arc::new(Shared {
+                hasher: RandomState::with_seeds(first, second, third, fourth),
+                used_bytes: AtomicUsize::new(0),
+                maxmemory_bytes: AtomicUsize::new(0),
+                policy: AtomicU8::new(0),
+                clock: AtomicU32::new(0),
+                trash: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// An empty table for a slot.
+    #[must_use]
+    pub fn table(&self) -> SlotTable {
+        SlotTable::new(self.shared.clone())
+    }
+
+    /// What all slots take together, as the allocator rounds it.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.shared.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The limit that eviction keeps to; 0 is none.
+    #[must_use]
+    pub fn maxmemory_bytes(&self) -> usize {
+        self.shared.maxmemory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets the limit; 0 is none.
+    pub fn set_maxmemory_bytes(&self, bytes: usize) {
+        self.shared.maxmemory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether more memory is used than allowed: time to evict, and to refuse what takes more.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        let limit = self.maxmemory_bytes();
+        limit != 0 && self.used_bytes() > limit
+    }
+
+    /// The eviction policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &'static dyn Policy {
+        self.shared.policy()
+    }
+
+    /// Puts the policy of this name in force, if there is one.
+    pub fn set_policy(&self, name: &str) -> bool {
+        let found = POLICIES
+            .iter()
+            .position(|policy| policy.name().eq_ignore_ascii_case(name));
+        if let Some(position) = found {
+            self.shared.policy.store(position as u8, Ordering::Relaxed);
+        }
+        found.is_some()
+    }
+
+    /// Moves the eviction policy's clock. Whoever maintains the store calls this some times a
+    /// second.
+    pub fn tick(&self, now_unix_ms: u64) {
+        self.shared
+            .clock
+            .store(evict::clock(now_unix_ms), Ordering::Relaxed);
+    }
+
+    /// Gives back memory of slots that were emptied or replaced, about `entries` entries of it.
+    /// Returns whether there is more. Takes no slot's lock.
+    pub fn sweep(&self, entries: usize) -> bool {
+        let Some(mut trash) = self.shared.trash.lock().pop() else {
+            return false;
+        };
+        let (freed, done) = trash.segments.shed(entries);
+        let freed = if done { trash.bytes } else { freed };
+        trash.bytes -= freed;
+        if !done {
+            self.shared.trash.lock().push(trash);
+        }
+        self.shared.adjust(freed, 0);
+        !done || !self.shared.trash.lock().is_empty()
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    #[inline]
+    fn policy(&self) -> &'static dyn Policy {
+        POLICIES[usize::from(self.policy.load(Ordering::Relaxed))]
+    }
+
+    #[inline]
+    fn clock(&self) -> u32 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Something that took `before` bytes takes `after` now.
+    fn adjust(&self, before: usize, after: usize) {
+        if after >= before {
+            self.used_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.used_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what a slot has emptied itself of; it counts until [`Store::sweep`] frees it.
+    fn discard(&self, segments: Segments, entry_bytes: usize) {
+        let bytes = entry_bytes + segments.bytes();
+        if bytes > 0 {
+            self.adjust(0, bytes);
+            self.trash.lock().push(Trash { segments, bytes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
