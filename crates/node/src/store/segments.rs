@@ -8,12 +8,13 @@
 //! Each segment remembers a moment before which none of its entries is due. That is the whole
 //! index for active expiry: eight bytes a segment.
 
-use std::ops::ControlFlow;
+mod segment;
 
-use hashbrown::HashTable;
+use std::ops::ControlFlow;
 
 use super::entry::Entry;
 use super::size_class::rounded;
+use segment::{Segment, position_of, spread};
 
 /// A full segment: what a table of 256 buckets holds.
 const SEGMENT_ENTRIES_MAX: usize = 224;
@@ -57,17 +58,6 @@ struct Directory {
     deepest: usize,
     index: Vec<u32>,
     segments: Vec<Segment>,
-}
-
-#[derive(Debug)]
-struct Segment {
-    table: HashTable<Entry>,
-    /// No entry is due before this.
-    soonest: u64,
-    /// The least hash that belongs here.
-    start: u64,
-    /// How many top bits the hashes here have in common.
-    depth: u8,
 }
 
 impl Segments {
@@ -146,7 +136,7 @@ impl Segments {
         let segment = self.segment_mut(index);
         let before = segment.bytes();
         let occupied = segment.table.get_bucket_entry(place.bucket as usize);
-        let (entry, _) = occupied.ok().expect("a place is of an entry").remove();
+        let (entry, _) = occupied.expect("a place is of an entry").remove();
         if segment.table.len() * 8 < segment.table.num_buckets() {
             let kept = segment.table.len() * 2;
             segment
@@ -426,87 +416,6 @@ impl Directory {
         let count = 1_usize << (self.depth - depth);
         self.index[first..first + count].fill(segment as u32);
     }
-}
-
-impl Segment {
-    const fn new() -> Segment {
-        Segment {
-            table: HashTable::new(),
-            soonest: u64::MAX,
-            start: 0,
-            depth: 0,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        rounded(self.table.allocation_size())
-    }
-
-    fn is_full(&self) -> bool {
-        self.table.len() >= SEGMENT_ENTRIES_MAX && self.depth < DEPTH_MAX
-    }
-
-    /// The first position behind the segment.
-    fn end_position(&self) -> u64 {
-        position_of(self.start) + (1_u64 << (POSITION_BITS - u32::from(self.depth)))
-    }
-
-    /// Moves the upper half of the hashes into a segment of their own.
-    fn split(&mut self, hash_of: &impl Fn(&[u8]) -> u64) -> Segment {
-        let bit = 1_u64 << (u64::BITS - 1 - u32::from(self.depth));
-        self.depth += 1;
-        let mut upper = HashTable::with_capacity(self.table.len() / 2);
-        let hasher = |entry: &Entry| spread(hash_of(entry.key()));
-        for entry in self
-            .table
-            .extract_if(|entry| hash_of(entry.key()) & bit != 0)
-        {
-            upper.insert_unique(hasher(&entry), entry, hasher);
-        }
-        self.table.shrink_to_fit(hasher);
-        Segment {
-            table: upper,
-            soonest: self.soonest,
-            start: self.start | bit,
-            depth: self.depth,
-        }
-    }
-
-    /// Takes the entries of the neighbour above.
-    fn absorb(&mut self, upper: Segment, hash_of: &impl Fn(&[u8]) -> u64) {
-        let hasher = |entry: &Entry| spread(hash_of(entry.key()));
-        self.table.reserve(upper.table.len(), hasher);
-        for entry in upper.table {
-            self.table.insert_unique(hasher(&entry), entry, hasher);
-        }
-        self.depth -= 1;
-        self.soonest = self.soonest.min(upper.soonest);
-    }
-
-    /// Shows what is due before `now`; returns when the first of the others is due.
-    fn show_due(&self, now: u64, show: &mut impl FnMut(&Entry)) -> u64 {
-        let mut soonest = u64::MAX;
-        for entry in &self.table {
-            match entry.due_at() {
-                Some(at) if at < now => show(entry),
-                Some(at) => soonest = soonest.min(at),
-                None => {}
-            }
-        }
-        soonest
-    }
-}
-
-/// The position of a hash in the order of all walks.
-pub(super) fn position_of(hash: u64) -> u64 {
-    hash >> POSITION_SHIFT
-}
-
-/// The hash that a segment's own table sees. It tells entries apart by the lowest and the seven
-/// topmost bits; the topmost ones of the key's hash are the same in all of a segment.
-#[inline]
-fn spread(hash: u64) -> u64 {
-    hash.rotate_left(32)
 }
 
 #[cfg(test)]

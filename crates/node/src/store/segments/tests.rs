@@ -127,7 +127,7 @@ fn what_is_due_is_shown_once_and_only_then() {
     );
     assert!(budget > 999_000, "nothing was looked at");
     segments.take_due(0, 1_001, &mut budget, |entry| {
-        assert_eq!(entry.key(), number(1_000))
+        assert_eq!(entry.key(), number(1_000));
     });
 }
 
@@ -143,7 +143,7 @@ fn a_sample_finds_the_only_entry() {
     for random in (0..u64::MAX).step_by(usize::MAX / 5) {
         let mut seen = 0;
         segments.sample(random, 5, |entry| {
-            seen += usize::from(entry.key() == number(0))
+            seen += usize::from(entry.key() == number(0));
         });
         assert_eq!(seen, 1);
     }
