@@ -8,6 +8,10 @@
 //! The crate knows slots, members and records. It names no Redis command, and a record's effects
 //! are bytes to it.
 
+#[cfg(feature = "net")]
+pub mod clock;
+#[cfg(feature = "net")]
+pub mod driver;
 pub mod lineage;
 pub mod member;
 pub mod metadata;

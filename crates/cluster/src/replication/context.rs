@@ -67,18 +67,24 @@ impl Context {
         self.peers.read().values().cloned().collect()
     }
 
-    /// Nothing comes from this member any more. Slots that still name it may keep it; nobody else
-    /// does.
+    /// Nothing comes from this member any more, nor from an older one of its node. Slots that still
+    /// name it may keep it; nobody else does.
     pub(crate) fn gone(&self, member: &Member) {
         let next = Incarnation(member.incarnation.0 + 1);
         let mut oldest = self.oldest.lock();
         let known = oldest.entry(member.node).or_default();
         *known = next.max(*known);
         drop(oldest);
-        if let Some(peer) = self.peers.write().remove(member) {
+        let is_older = |other: &Member| other.node == member.node && *other <= *member;
+        let older = self
+            .peers
+            .write()
+            .extract_if(.., |other, _| is_older(other))
+            .collect::<Vec<_>>();
+        for (older, peer) in older {
             peer.set_gone();
+            self.grants.lock().forget(&older);
         }
-        self.grants.lock().forget(member);
     }
 
     pub(crate) fn group_lease_until(&self) -> Time {

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -33,7 +32,6 @@ pub struct Peer {
     heard_at: AtomicU64,
     short_of_memory: AtomicBool,
     gone: AtomicBool,
-    wake: OnceLock<Box<dyn Fn(Direction) + Send + Sync>>,
 }
 
 /// A counted message on its way: what its acknowledgement will mean.
@@ -46,9 +44,13 @@ pub(crate) struct InFlight {
     pub(crate) version: Version,
 }
 
+/// Tells whoever empties a queue that there is something in it.
+type Wake = Box<dyn Fn() + Send + Sync>;
+
 #[derive(Default)]
 struct ForwardStream {
     number: u64,
+    wake: Option<Wake>,
     queue: VecDeque<Forward>,
     queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
@@ -61,6 +63,7 @@ struct ForwardStream {
 #[derive(Default)]
 struct BackStream {
     number: u64,
+    wake: Option<Wake>,
     queue: VecDeque<Back>,
     processed: u64,
     told: u64,
@@ -80,7 +83,6 @@ impl Peer {
             heard_at: AtomicU64::new(now.as_nanos()),
             short_of_memory: AtomicBool::new(false),
             gone: AtomicBool::new(false),
-            wake: OnceLock::new(),
         }
     }
 
@@ -90,18 +92,29 @@ impl Peer {
         &self.member
     }
 
-    /// Has `wake` called whenever something is there to be taken where there was nothing. Called
-    /// under locks: it must do no more than wake somebody.
-    pub fn on_ready(&self, wake: impl Fn(Direction) + Send + Sync + 'static) {
-        if self.wake.set(Box::new(wake)).is_ok() {
-            self.wake(Direction::Forward);
-            self.wake(Direction::Back);
-        }
-    }
-
-    fn wake(&self, direction: Direction) {
-        if let Some(wake) = self.wake.get() {
-            wake(direction);
+    /// Has `wake` called whenever there is something to be taken from the stream `number`, where
+    /// there was nothing. It is called under locks: it must do no more than wake somebody.
+    pub fn on_ready(
+        &self,
+        direction: Direction,
+        number: u64,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) {
+        match direction {
+            Direction::Forward => {
+                let mut stream = self.forward.lock();
+                if stream.number == number {
+                    wake();
+                    stream.wake = Some(Box::new(wake));
+                }
+            }
+            Direction::Back => {
+                let mut stream = self.back.lock();
+                if stream.number == number {
+                    wake();
+                    stream.wake = Some(Box::new(wake));
+                }
+            }
         }
     }
 
@@ -222,9 +235,8 @@ impl Peer {
         stream.queued_bytes += size_of(&message);
         let was_empty = stream.queue.is_empty();
         stream.queue.push_back(message);
-        drop(stream);
-        if was_empty {
-            self.wake(Direction::Forward);
+        if was_empty && let Some(wake) = &stream.wake {
+            wake();
         }
         true
     }
@@ -236,8 +248,9 @@ impl Peer {
             return;
         }
         stream.queue.push_back(message);
-        drop(stream);
-        self.wake(Direction::Back);
+        if let Some(wake) = &stream.wake {
+            wake();
+        }
     }
 
     /// One more counted message of the back stream has been processed.
@@ -251,10 +264,10 @@ impl Peer {
     /// Called when a batch has been processed: its acknowledgement may go out.
     pub(crate) fn batch_processed(&self) {
         let stream = self.back.lock();
-        let ready = stream.processed > stream.told;
-        drop(stream);
-        if ready {
-            self.wake(Direction::Back);
+        if stream.processed > stream.told
+            && let Some(wake) = &stream.wake
+        {
+            wake();
         }
     }
 

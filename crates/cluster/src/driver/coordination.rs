@@ -1,0 +1,111 @@
+//! The coordinator of changes of primary: runs where the metadata group is led.
+
+use std::sync::Arc;
+
+use super::{Driver, Waiting};
+use crate::metadata::{Entry, State};
+use crate::replication::{Coordinator, Liveness, Orders, Table};
+use crate::{Member, NodeId, Slot, Time, clock, ring};
+
+/// How many nodes beyond `N` the ring is asked for: who takes the place of one that is gone.
+const SPARE: usize = 3;
+
+impl<T: Table, K: Waiting> Driver<T, K> {
+    pub(super) fn coordinate(self: &Arc<Self>, now: Time) {
+        let state = Arc::clone(&self.seen.lock());
+        let Some(term) = self.metadata.leads() else {
+            *self.coordinator.lock() = None;
+            return;
+        };
+        if state.lineage().is_none() {
+            return;
+        }
+        let ring = self.ring_of(&state);
+        let mut orders = Orders::default();
+        {
+            let mut leading = self.coordinator.lock();
+            if leading.as_ref().is_none_or(|(known, _)| *known != term) {
+                tracing::info!(term, "coordinates the changes of primary");
+                *leading = Some((term, Coordinator::new(self.settings.failover.clone())));
+            }
+            let (_, coordinator) = leading.as_mut().expect("just made");
+            let order = |slot: Slot| ring.get(slot.index()).cloned().unwrap_or_default();
+            let liveness = |member: &Member| self.liveness(member, now);
+            coordinator.tick(now, &state, &liveness, &order, &mut orders);
+        }
+        self.carry_out(now, term, orders);
+    }
+
+    fn carry_out(self: &Arc<Self>, now: Time, term: u64, orders: Orders) {
+        if !orders.lost.is_empty() {
+            let slots = orders.lost.len();
+            tracing::warn!(
+                slots,
+                "slots go on although records may be lost with their members"
+            );
+            metrics::counter!("quorate_slots_lost_total").increment(slots as u64);
+        }
+        for (member, message) in orders.sends {
+            self.replicas.coordinate(now, &member, message);
+        }
+        for entry in orders.entries {
+            log_entry(&entry);
+            let driver = Arc::clone(self);
+            let proposed = self.metadata.propose(entry.clone());
+            self.tasks.lock().spawn(async move {
+                let applied = proposed.await;
+                let mut leading = driver.coordinator.lock();
+                if let Some((known, coordinator)) = &mut *leading
+                    && *known == term
+                {
+                    coordinator.outcome(clock::now(), &entry, applied.as_ref());
+                }
+            });
+        }
+    }
+
+    /// A member is down where gossip and our own stream agree.
+    fn liveness(&self, member: &Member, now: Time) -> Liveness {
+        if *member == self.replicas.me() {
+            return Liveness::Up;
+        }
+        let silent = self
+            .replicas
+            .peer(member, now)
+            .is_silent(now, self.settings.silence);
+        match (self.gossip.liveness(member), silent) {
+            (Liveness::Down, true) => Liveness::Down,
+            (Liveness::Up, false) => Liveness::Up,
+            _ => Liveness::Unknown,
+        }
+    }
+
+    /// The ring's order of nodes for each slot; made anew when the nodes change.
+    fn ring_of(&self, state: &State) -> Arc<Vec<Vec<NodeId>>> {
+        let nodes = state.ring_nodes();
+        let mut fingerprint = std::collections::hash_map::DefaultHasher::new();
+        for node in &nodes {
+            use std::hash::Hash;
+            (node.id, node.weight, &node.zone).hash(&mut fingerprint);
+        }
+        let fingerprint = std::hash::Hasher::finish(&fingerprint);
+        let mut known = self.ring.lock();
+        if known.0 != fingerprint || known.1.is_empty() {
+            let copies = usize::from(state.replication_factor()) + SPARE;
+            let slots = u16::try_from(state.placements().len()).expect("there are 16384 slots");
+            let order = ring::place(&nodes, slots, copies.min(nodes.len()));
+            *known = (fingerprint, Arc::new(order));
+        }
+        Arc::clone(&known.1)
+    }
+}
+
+fn log_entry(entry: &Entry) {
+    let (what, slots) = match entry {
+        Entry::Fence(slots) => ("fence", slots.len()),
+        Entry::Activate(slots) => ("activate", slots.len()),
+        Entry::Learners(slots) => ("learners", slots.len()),
+        _ => return,
+    };
+    tracing::info!(what, slots, "proposes to the metadata group");
+}

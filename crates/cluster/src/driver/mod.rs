@@ -1,0 +1,232 @@
+//! The only loop with a clock and a network: feeds the replication's state machine with what
+//! happens, and performs what it says.
+//!
+//! Replication, metadata, gossip and links know nothing of each other; they meet here.
+
+mod coordination;
+mod group_lease;
+mod links;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::metadata::{Applied, ChangeSlot, Entry, State};
+use crate::replication::{
+    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table,
+};
+use crate::transport::{BoxFuture, Links};
+use crate::{Member, NodeId, clock};
+
+/// A reply that waits for copies.
+pub trait Waiting: Send + 'static {
+    /// Says what became of it.
+    fn resolve(self, outcome: Outcome);
+}
+
+/// What the driver needs of the metadata group.
+pub trait Metadata: Send + Sync + 'static {
+    /// The newest state that this node has applied.
+    fn state(&self) -> Arc<State>;
+
+    /// Resolves when the state is newer than the entry at this index.
+    fn newer_than(&self, index: u64) -> BoxFuture<'static, ()>;
+
+    /// Proposes an entry. `None`: nobody knows what became of it.
+    fn propose(&self, entry: Entry) -> BoxFuture<'static, Option<Applied>>;
+
+    /// The term in which this node leads the group, if it does.
+    fn leads(&self) -> Option<u64>;
+
+    /// Asks the group's leader to let this member lead slots alone, for the group lease from now.
+    /// Answers with the index that this node must have applied before it may: what was decided
+    /// until then may say otherwise. `None` if there is no answer.
+    fn lease(&self, member: Member) -> BoxFuture<'static, Option<u64>>;
+}
+
+/// What the driver needs of the gossip.
+pub trait Gossip: Send + Sync + 'static {
+    /// A packet has arrived.
+    fn received(&self, from: Member, packet: &[u8]);
+
+    /// What gossip says of a member.
+    fn liveness(&self, member: &Member) -> Liveness;
+}
+
+/// The spans of the driver's own loops.
+#[derive(Clone, Debug)]
+pub struct DriverSettings {
+    /// How often the slots that asked for it are looked at.
+    pub tick: Duration,
+    /// How often leases are renewed.
+    pub heartbeat: Duration,
+    /// How often the coordinator looks at all slots, where this node leads the metadata group.
+    pub coordinate: Duration,
+    /// `L_meta`: how long the metadata group's lease lasts.
+    pub group_lease: Duration,
+    /// After so long without a word a member's stream counts as silent.
+    pub silence: Duration,
+    /// The spans of a change of primary.
+    pub failover: FailoverSettings,
+}
+
+/// Joins the parts of one member.
+pub struct Driver<T: Table, K: Waiting> {
+    settings: DriverSettings,
+    replicas: Arc<Replicas<T, K>>,
+    metadata: Arc<dyn Metadata>,
+    gossip: Arc<dyn Gossip>,
+    links: Arc<dyn Links>,
+    /// The coordinator and the term of the metadata group in which it leads.
+    coordinator: Mutex<Option<(u64, Coordinator)>>,
+    /// The state that the replicas were told of.
+    seen: Mutex<Arc<State>>,
+    ring: Mutex<(u64, Arc<Vec<Vec<NodeId>>>)>,
+    changes: Mutex<Vec<ChangeSlot>>,
+    /// Something waits in the streams to ourselves.
+    loopback: Arc<Notify>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The number of the streams that lead from a member to itself.
+const LOOPBACK: u64 = 1;
+
+impl<T: Table, K: Waiting> Driver<T, K> {
+    /// Joins the parts. Nothing moves before [`Driver::start`].
+    pub fn new(
+        settings: DriverSettings,
+        replicas: Arc<Replicas<T, K>>,
+        metadata: Arc<dyn Metadata>,
+        gossip: Arc<dyn Gossip>,
+        links: Arc<dyn Links>,
+    ) -> Arc<Driver<T, K>> {
+        Arc::new(Driver {
+            settings,
+            replicas,
+            metadata,
+            gossip,
+            links,
+            coordinator: Mutex::default(),
+            seen: Mutex::default(),
+            ring: Mutex::default(),
+            changes: Mutex::default(),
+            loopback: Arc::default(),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`].
+    pub fn start(self: &Arc<Self>) {
+        let me = self.replicas.me();
+        for direction in [Direction::Forward, Direction::Back] {
+            self.replicas.opened(clock::now(), &me, direction, LOOPBACK);
+            let loopback = Arc::clone(&self.loopback);
+            let peer = self.replicas.peer(&me, clock::now());
+            peer.on_ready(direction, LOOPBACK, move || loopback.notify_one());
+        }
+        self.links.drive(Arc::new(links::LinkEnd(Arc::clone(self))));
+        let mut tasks = self.tasks.lock();
+        tasks.spawn(Arc::clone(self).follow_metadata());
+        tasks.spawn(Arc::clone(self).speak_to_oneself());
+        tasks.spawn(Arc::clone(self).renew_group_lease());
+        tasks.spawn(Arc::clone(self).tick());
+    }
+
+    /// Ends the loops.
+    pub fn stop(&self) {
+        self.tasks.lock().abort_all();
+    }
+
+    /// Performs what the replication says: releases replies, keeps proposals for the next tick,
+    /// hands reports to the coordinator.
+    pub fn perform(&self, out: Out<K>) {
+        for (token, outcome) in out.released {
+            token.resolve(outcome);
+        }
+        if !out.proposals.is_empty() {
+            self.changes.lock().extend(out.proposals);
+        }
+        if !out.reports.is_empty() {
+            let now = clock::now();
+            if let Some((_, coordinator)) = &mut *self.coordinator.lock() {
+                for (member, report) in out.reports {
+                    coordinator.report(now, &member, report);
+                }
+            }
+        }
+    }
+
+    async fn tick(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.settings.tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut beat_at, mut coordinate_at) = (clock::now(), clock::now());
+        loop {
+            ticks.tick().await;
+            let now = clock::now();
+            if now >= beat_at {
+                beat_at = now + self.settings.heartbeat;
+                self.replicas.heartbeat(now);
+            }
+            let mut out = Out::default();
+            self.replicas.tick(now, &mut out);
+            self.perform(out);
+            self.propose_changes();
+            if now >= coordinate_at {
+                coordinate_at = now + self.settings.coordinate;
+                self.coordinate(now);
+            }
+        }
+    }
+
+    /// Sends the changes of in-sync sets that have gathered, as one entry. What becomes of them is
+    /// seen in the placements; a primary that sees nothing proposes again.
+    fn propose_changes(self: &Arc<Self>) {
+        let changes = std::mem::take(&mut *self.changes.lock());
+        if !changes.is_empty() {
+            let proposed = self.metadata.propose(Entry::Change(changes));
+            self.tasks.lock().spawn(async move {
+                let _ = proposed.await;
+            });
+        }
+        self.reap();
+    }
+
+    /// Forgets tasks that have ended.
+    fn reap(&self) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+    }
+
+    async fn speak_to_oneself(self: Arc<Self>) {
+        let me = self.replicas.me();
+        let peer = self.replicas.peer(&me, clock::now());
+        loop {
+            self.loopback.notified().await;
+            loop {
+                let mut spoken = false;
+                for (taken, heard) in [
+                    (Direction::Forward, Direction::Back),
+                    (Direction::Back, Direction::Forward),
+                ] {
+                    let Some(batch) = peer.take(taken, LOOPBACK, usize::MAX) else {
+                        continue;
+                    };
+                    spoken = true;
+                    let mut out = Out::default();
+                    let now = clock::now();
+                    self.replicas
+                        .receive(now, &me, heard, LOOPBACK, &batch, &mut out)
+                        .expect("a member understands itself");
+                    self.perform(out);
+                }
+                if !spoken {
+                    break;
+                }
+            }
+        }
+    }
+}

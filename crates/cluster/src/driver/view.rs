@@ -1,0 +1,61 @@
+//! The metadata as this node sees it: placements for the replicas, addresses for the links.
+
+use std::sync::Arc;
+
+use super::{Driver, Waiting};
+use crate::metadata::State;
+use crate::replication::{Out, Table};
+use crate::{Incarnation, Member, Slot, clock};
+
+impl<T: Table, K: Waiting> Driver<T, K> {
+    /// Tells the replicas and the links what the metadata group decides.
+    pub(super) async fn follow_metadata(self: Arc<Self>) {
+        loop {
+            let state = self.metadata.state();
+            let index = state.applied();
+            self.take_in(&state);
+            self.metadata.newer_than(index).await;
+        }
+    }
+
+    fn take_in(&self, state: &Arc<State>) {
+        let old = std::mem::replace(&mut *self.seen.lock(), Arc::clone(state));
+        self.take_in_nodes(&old, state);
+        let mut before = old.placements();
+        let is_new = |(slot, placement): &(Slot, &Arc<crate::Placement>)| {
+            let (known, old) = before.next().expect("a state has all slots");
+            assert_eq!(known, *slot, "slots come in order");
+            !Arc::ptr_eq(old, placement)
+        };
+        let changed: Vec<_> = state
+            .placements()
+            .filter(is_new)
+            .map(|(slot, placement)| (slot, Arc::clone(placement)))
+            .collect();
+        let mut out = Out::default();
+        self.replicas.placed(clock::now(), changed, &mut out);
+        self.perform(out);
+    }
+
+    fn take_in_nodes(&self, old: &State, state: &State) {
+        for (node, known) in state.nodes() {
+            if *node != self.replicas.me().node {
+                self.links.connect(*node, &known.info.peer_address);
+            }
+            let before = old.nodes().get(node);
+            if before.is_some_and(|before| before == known) {
+                continue;
+            }
+            let gone = if known.stopped {
+                known.incarnation.0
+            } else {
+                known.incarnation.0 - 1
+            };
+            let incarnation = Incarnation(gone);
+            self.replicas.gone(&Member {
+                node: *node,
+                incarnation,
+            });
+        }
+    }
+}
