@@ -5,6 +5,7 @@
 //! handlers, [`store`] the data.
 
 pub mod command;
+pub mod config;
 pub mod error;
 pub mod resp;
 pub mod store;

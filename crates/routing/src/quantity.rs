@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
-/// A size in bytes, written as a whole number with a unit: `B`, `KiB`, `MiB`, `GiB` (powers of
-/// 1024), or with none.
+/// A size in bytes, written as a whole number with a unit: `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers
+/// of 1024), `KB`, `MB`, `GB`, `TB` (powers of 1000), or with none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
 
@@ -43,11 +43,19 @@ const SPAN_UNITS: [(&str, u64); 5] = [
     ("h", 3_600_000),
     ("d", 86_400_000),
 ];
-const SIZE_UNITS: [(&str, u64); 4] = [
+/// Sizes are printed in these.
+const SIZE_UNITS: [(&str, u64); 5] = [
     ("B", 1),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+const DECIMAL_SIZE_UNITS: [(&str, u64); 4] = [
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
 ];
 
 impl FromStr for Span {
@@ -78,7 +86,9 @@ impl FromStr for Size {
         let factor = if unit.is_empty() {
             1
         } else {
-            factor(&SIZE_UNITS, unit).ok_or_else(wrong)?
+            factor(&SIZE_UNITS, unit)
+                .or_else(|| factor(&DECIMAL_SIZE_UNITS, unit))
+                .ok_or_else(wrong)?
         };
         number.checked_mul(factor).map(Size).ok_or_else(wrong)
     }
@@ -180,6 +190,7 @@ mod tests {
         }
         assert_eq!("0".parse(), Ok(Span::default()));
         assert_eq!("512".parse(), Ok(Size(512)));
+        assert_eq!("4GB".parse(), Ok(Size(4_000_000_000)));
     }
 
     #[test]
@@ -191,7 +202,7 @@ mod tests {
                 "{error}"
             );
         }
-        for wrong in ["8MB", "1.5MiB", "many"] {
+        for wrong in ["8Mb", "1.5MiB", "many"] {
             assert!(wrong.parse::<Size>().unwrap_err().contains("\"8MiB\""));
         }
     }

@@ -1,0 +1,273 @@
+//! The rules that bind settings to bounds and to each other.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use routing::keyspace;
+use routing::quantity::{Size, Span};
+
+use super::settings::{Cluster, Limits, Node, Settings, Timings};
+use super::values::is_host;
+
+/// A rule that is broken, and the key to blame.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) key: String,
+    pub(super) problem: String,
+}
+
+type Checked<T = ()> = Result<T, Wrong>;
+
+/// The settings, complete: a secret that lies in a file has been read.
+pub(super) fn check(mut settings: Settings) -> Checked<Settings> {
+    node(&settings.node)?;
+    settings.cluster.secret = secret(&settings.cluster)?;
+    cluster(&settings.cluster)?;
+    timings(&settings.timings)?;
+    limits(&settings.limits)?;
+    keyspaces(&settings)?;
+    Ok(settings)
+}
+
+fn wrong<T>(key: impl Into<String>, problem: impl Into<String>) -> Checked<T> {
+    Err(Wrong {
+        key: key.into(),
+        problem: problem.into(),
+    })
+}
+
+fn within<T: PartialOrd + Display>(key: &str, value: T, range: RangeInclusive<T>) -> Checked {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    wrong(
+        key,
+        format!(
+            "must be from {} to {}, not {value}",
+            range.start(),
+            range.end()
+        ),
+    )
+}
+
+fn node(node: &Node) -> Checked {
+    if node.data.as_os_str().is_empty() {
+        return wrong("node.data", "must name a folder");
+    }
+    if let Some(host) = node
+        .hostname
+        .as_deref()
+        .filter(|host| !is_host(host) && host.parse::<std::net::IpAddr>().is_err())
+    {
+        return wrong("node.hostname", format!("{host:?} is no host name"));
+    }
+    if node.zone.len() > 255 {
+        return wrong("node.zone", "is longer than 255 bytes");
+    }
+    within("node.weight", node.weight, 1..=10_000)?;
+    within("node.threads", node.threads, 0..=1_024)?;
+    if node.requirepass.as_deref() == Some("") {
+        return wrong("node.requirepass", "is empty; leave it out for no password");
+    }
+    let ports = [
+        ("node.port", node.port),
+        ("node.any_port", node.any_port),
+        ("node.peer_port", node.peer_port),
+        ("node.admin_port", node.admin_port),
+    ];
+    for (at, (key, port)) in ports.iter().enumerate() {
+        if let Some((other, _)) = ports[..at]
+            .iter()
+            .find(|(_, other)| other == port && *port != 0)
+        {
+            return wrong(
+                *key,
+                format!("is {port}, as {other} is; each port needs its own"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn secret(cluster: &Cluster) -> Checked<Option<String>> {
+    let (key, secret) = match (&cluster.secret, &cluster.secret_file) {
+        (Some(_), Some(_)) => {
+            return wrong(
+                "cluster.secret_file",
+                "cluster.secret is set too; one must go",
+            );
+        }
+        (Some(secret), None) => ("cluster.secret", secret.clone()),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => ("cluster.secret_file", text.trim().to_owned()),
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                return wrong("cluster.secret_file", problem);
+            }
+        },
+        (None, None) => return Ok(None),
+    };
+    if !(16..=1_024).contains(&secret.len()) {
+        let problem = format!("a secret has 16 to 1024 bytes, this one {}", secret.len());
+        return wrong(key, problem);
+    }
+    Ok(Some(secret))
+}
+
+fn cluster(cluster: &Cluster) -> Checked {
+    if let Some(expect) = cluster.bootstrap_expect {
+        within("cluster.bootstrap_expect", expect, 1..=1_024)?;
+    }
+    let copies = cluster.replication_factor.unwrap_or(16);
+    within("cluster.replication_factor", copies, 1..=16)?;
+    if let Some(quorum) = cluster.write_quorum {
+        if cluster.replication_factor.is_some() && quorum > copies {
+            let problem = format!("{quorum} of {copies} copies (cluster.replication_factor)");
+            return wrong("cluster.write_quorum", format!("cannot be {problem}"));
+        }
+        within("cluster.write_quorum", quorum, 1..=16)?;
+    }
+    within(
+        "cluster.read_quorum",
+        cluster.read_quorum.unwrap_or(1),
+        1..=1,
+    )
+}
+
+fn timings(timings: &Timings) -> Checked {
+    let least = Span::from_millis(10);
+    let most = Span::from_secs(60);
+    for (key, span) in [
+        ("timings.write_timeout", timings.write_timeout),
+        ("timings.read_timeout", timings.read_timeout),
+        ("timings.lease", timings.lease),
+        ("timings.heartbeat", timings.heartbeat),
+        ("timings.silence", timings.silence),
+        ("timings.proposal_retry", timings.proposal_retry),
+    ] {
+        within(key, span, least..=most)?;
+    }
+    let year = Span::from_secs(31_536_000);
+    within(
+        "timings.client_idle",
+        timings.client_idle,
+        Span::default()..=year,
+    )?;
+    within(
+        "timings.client_keepalive",
+        timings.client_keepalive,
+        Span::default()..=year,
+    )?;
+    within(
+        "timings.stop_timeout",
+        timings.stop_timeout,
+        least..=Span::from_secs(600),
+    )?;
+    // With less, one lost heartbeat would be enough to stop a primary.
+    if timings.lease.as_millis() < 3 * timings.heartbeat.as_millis() {
+        let problem = format!(
+            "must be at least three times timings.heartbeat, which is {}",
+            timings.heartbeat
+        );
+        return wrong("timings.lease", problem);
+    }
+    if timings.silence < timings.lease {
+        let problem = format!("must be at least timings.lease, which is {}", timings.lease);
+        return wrong("timings.silence", problem);
+    }
+    Ok(())
+}
+
+fn limits(limits: &Limits) -> Checked {
+    let sizes = [
+        (
+            "argument_bytes_max",
+            limits.argument_bytes_max,
+            1 << 10..=512 << 20,
+        ),
+        ("line_bytes_max", limits.line_bytes_max, 64..=1 << 20),
+        (
+            "query_bytes_max",
+            limits.query_bytes_max,
+            64 << 10..=3 << 30,
+        ),
+        (
+            "output_bytes_max",
+            limits.output_bytes_max,
+            64 << 10..=1 << 40,
+        ),
+        (
+            "output_soft_bytes",
+            limits.output_soft_bytes,
+            64 << 10..=1 << 40,
+        ),
+        (
+            "backlog_bytes_max",
+            limits.backlog_bytes_max,
+            1 << 10..=1 << 40,
+        ),
+        (
+            "peer_queue_bytes_max",
+            limits.peer_queue_bytes_max,
+            1 << 20..=1 << 40,
+        ),
+    ];
+    for (name, size, range) in sizes {
+        within(
+            &format!("limits.{name}"),
+            size,
+            Size(*range.start())..=Size(*range.end()),
+        )?;
+    }
+    let counts = [
+        ("maxclients", limits.maxclients, 1..=1_000_000),
+        ("arguments_max", limits.arguments_max, 16..=1 << 20),
+        ("pipeline_max", limits.pipeline_max, 1..=1 << 20),
+        ("uncommitted_max", limits.uncommitted_max, 1..=1 << 24),
+        ("waiters_max", limits.waiters_max, 1..=1 << 24),
+    ];
+    for (name, count, range) in counts {
+        within(&format!("limits.{name}"), count, range)?;
+    }
+    let soft = Span::from_secs(1)..=Span::from_secs(86_400);
+    within("limits.output_soft_time", limits.output_soft_time, soft)?;
+    let argument = limits.argument_bytes_max;
+    for (key, size) in [
+        ("limits.query_bytes_max", limits.query_bytes_max),
+        ("limits.output_bytes_max", limits.output_bytes_max),
+    ] {
+        if size < argument {
+            let problem = "must be at least limits.argument_bytes_max, which is";
+            return wrong(key, format!("{problem} {argument}"));
+        }
+    }
+    Ok(())
+}
+
+fn keyspaces(settings: &Settings) -> Checked {
+    let stores: Vec<&str> = settings.store.keys().map(String::as_str).collect();
+    for (name, store) in &settings.store {
+        if let Err(problem) = keyspace::check_store(name, store, &settings.keyspace) {
+            return wrong(format!("store.{name}"), problem);
+        }
+    }
+    let all = &settings.keyspace;
+    if let Err(problem) = keyspace::check(all, &stores) {
+        // The one to blame is the last of the shortest list that is wrong.
+        let first = (1..=all.len()).find(|&n| keyspace::check(&all[..n], &stores).is_err());
+        return wrong(format!("keyspace[{}]", first.unwrap_or(1) - 1), problem);
+    }
+    let quarter = Size(settings.memory.maxmemory.0 / 4);
+    for (at, keyspace) in all.iter().enumerate() {
+        let dirty = keyspace.write_back.max_dirty_bytes;
+        if quarter.0 > 0 && keyspace.mode == keyspace::Mode::WriteBack && dirty > quarter {
+            let problem =
+                format!("must be at most a quarter of memory.maxmemory, which is {quarter}");
+            return wrong(
+                format!("keyspace[{at}].write_back.max_dirty_bytes"),
+                problem,
+            );
+        }
+    }
+    Ok(())
+}
