@@ -133,7 +133,8 @@ pub trait Links: Send + Sync + 'static {
     /// A changed address is used at the next attempt; a stream that is open stays so.
     fn connect(&self, node: NodeId, address: &str);
 
-    /// No stream is kept open to this peer any more, and those open with it end.
+    /// No stream is kept open to this peer any more, and those open with it end; until somebody
+    /// names its address again, be it the peer itself by connecting.
     fn forget(&self, node: NodeId);
 
     /// This node belongs to the lineage from now on. Streams with peers that have not named the
