@@ -13,7 +13,8 @@ use crate::{Lineage, Member, NodeId, NodeInfo};
 ///
 /// All calls for one peer and direction come one after the other: `opened`, any number of
 /// `received`, `closed`. A new stream's `opened` comes after the old stream's `closed`, and nothing
-/// of the old one is received after that. They run on the transport's thread and must not block.
+/// of the old one is received after that. They run on the transport's thread and must not
+/// block; they may use [`Links`] and calls.
 pub trait LinkDriver: Send + Sync + 'static {
     /// A stream to or from a peer is open. Returns where the transport takes from what it sends.
     fn opened(&self, opened: Opened) -> Arc<dyn Source>;

@@ -100,7 +100,7 @@ impl Links for Transport {
         self.hub
             .peers()
             .iter()
-            .flat_map(|peer| peer.open_links().collect::<Vec<_>>())
+            .flat_map(|peer| peer.open_links())
             .collect()
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::caller::Caller;
+use super::frame::Frame;
 use super::handshake::{self, Greeting, Refusal};
 use super::hub::Hub;
 use super::link::{Channel, Direction, Flow, Link, LinkDriver, Opened};
@@ -23,8 +24,10 @@ pub(crate) struct Peer {
     address: Mutex<Option<String>>,
     incarnation: Mutex<Incarnation>,
     forgotten: AtomicBool,
-    /// Held while the driver is told of a stream, so that it hears of one after the other.
-    links: [Mutex<Option<OpenLink>>; 2],
+    /// Held while the driver is told of a stream, so that it hears of one after the other. The
+    /// driver may use the peer meanwhile: nothing else takes these locks.
+    turns: [Mutex<()>; 2],
+    links: Mutex<[Option<OpenLink>; 2]>,
 }
 
 struct OpenLink {
@@ -53,7 +56,8 @@ impl Peer {
             address: Mutex::default(),
             incarnation: Mutex::default(),
             forgotten: AtomicBool::new(false),
-            links: [Mutex::default(), Mutex::default()],
+            turns: Default::default(),
+            links: Mutex::default(),
         }
     }
 
@@ -85,10 +89,8 @@ impl Peer {
     pub(crate) fn forget(&self) {
         self.forgotten.store(true, Ordering::Release);
         self.changed.notify_one();
-        for open in &self.links {
-            if let Some(open) = &*open.lock() {
-                open.stop.notify_one();
-            }
+        for open in self.links.lock().iter().flatten() {
+            open.stop.notify_one();
         }
     }
 
@@ -106,14 +108,15 @@ impl Peer {
         outlet: &Outlet,
     ) -> LinkSession {
         let stop = Arc::new(Notify::new());
-        let mut open = self.links[direction as usize].lock();
-        if let Some(old) = open.take() {
+        let turn = self.turns[direction as usize].lock();
+        if let Some(old) = self.take_link(direction, |_| true) {
             end_link(hub, &*driver, &old, "a newer stream took its place");
             old.stop.notify_one();
         }
+        let (peer, stream) = (theirs.member, hub.next_stream());
         let link = Link {
-            peer: theirs.member,
-            stream: hub.next_stream(),
+            peer,
+            stream,
             direction,
         };
         let source = driver.opened(Opened {
@@ -124,14 +127,13 @@ impl Peer {
         });
         outlet.attach(source);
         hub.metrics.links(direction).increment(1);
-        let lineage = theirs.lineage;
-        *open = Some(OpenLink {
+        self.links.lock()[direction as usize] = Some(OpenLink {
             link,
             outlet: outlet.clone(),
-            lineage,
+            lineage: theirs.lineage,
             stop: Arc::clone(&stop),
         });
-        drop(open);
+        drop(turn);
         LinkSession {
             link,
             stop,
@@ -142,30 +144,31 @@ impl Peer {
         }
     }
 
+    fn take_link(&self, direction: Direction, which: impl Fn(&Link) -> bool) -> Option<OpenLink> {
+        self.links.lock()[direction as usize].take_if(|open| which(&open.link))
+    }
+
     /// The links that are open with this peer.
-    pub(crate) fn open_links(&self) -> impl Iterator<Item = Link> {
-        self.links
-            .iter()
-            .filter_map(|open| open.lock().as_ref().map(|open| open.link))
+    pub(crate) fn open_links(&self) -> Vec<Link> {
+        let links = self.links.lock();
+        links.iter().flatten().map(|open| open.link).collect()
     }
 
     /// Sends a packet on whichever stream is open.
     pub(crate) fn gossip(&self, packet: &Bytes) -> bool {
-        self.links.iter().any(|open| {
-            open.lock()
-                .as_ref()
-                .is_some_and(|open| open.outlet.gossip(packet.clone()))
-        })
+        let links = self.links.lock();
+        links
+            .iter()
+            .flatten()
+            .any(|open| open.outlet.gossip(packet.clone()))
     }
 
     /// This node belongs to the lineage: the peer is told, and streams with others end.
     pub(crate) fn set_lineage(&self, lineage: Lineage) {
-        for open in &self.links {
-            if let Some(open) = &*open.lock() {
-                open.outlet.send(super::frame::Frame::Lineage(lineage));
-                if handshake::judge_lineage(Some(lineage), open.lineage).is_err() {
-                    open.stop.notify_one();
-                }
+        for open in self.links.lock().iter().flatten() {
+            open.outlet.send(Frame::Lineage(lineage));
+            if handshake::judge_lineage(Some(lineage), open.lineage).is_err() {
+                open.stop.notify_one();
             }
         }
     }
@@ -174,16 +177,18 @@ impl Peer {
 impl LinkSession {
     /// Gives a message to the driver, or `None` if the stream is not the open one any more.
     pub(crate) fn received(&self, channel: Channel, payload: Bytes) -> Option<Flow> {
-        let open = self.peer.links[self.link.direction as usize].lock();
-        let current = open
-            .as_ref()
-            .is_some_and(|open| open.link.stream == self.link.stream);
+        let _turn = self.peer.turns[self.link.direction as usize].lock();
+        let current = {
+            let links = self.peer.links.lock();
+            let open = links[self.link.direction as usize].as_ref();
+            open.is_some_and(|open| open.link.stream == self.link.stream)
+        };
         current.then(|| self.driver.received(&self.link, channel, payload))
     }
 
     /// The peer belongs to this lineage from now on.
     pub(crate) fn set_peer_lineage(&self, lineage: Lineage) {
-        if let Some(open) = &mut *self.peer.links[self.link.direction as usize].lock()
+        if let Some(open) = &mut self.peer.links.lock()[self.link.direction as usize]
             && open.link.stream == self.link.stream
         {
             open.lineage = Some(lineage);
@@ -193,12 +198,10 @@ impl LinkSession {
 
 impl Drop for LinkSession {
     fn drop(&mut self) {
-        let mut open = self.peer.links[self.link.direction as usize].lock();
-        if open
-            .as_ref()
-            .is_some_and(|open| open.link.stream == self.link.stream)
-            && let Some(old) = open.take()
-        {
+        let direction = self.link.direction;
+        let _turn = self.peer.turns[direction as usize].lock();
+        let ours = |link: &Link| link.stream == self.link.stream;
+        if let Some(old) = self.peer.take_link(direction, ours) {
             let reason = if self.end.is_empty() {
                 "this node is stopping"
             } else {

@@ -165,10 +165,7 @@ pub(crate) async fn find_peers(hub: Arc<Hub>, seed: String) {
             }
             Err(failure) => report(&hub, &failure, &seed),
         }
-        let linked = hub
-            .peers()
-            .iter()
-            .any(|peer| peer.open_links().next().is_some());
+        let linked = hub.peers().iter().any(|peer| !peer.open_links().is_empty());
         let span = if linked {
             hub.limits().seed_interval
         } else {

@@ -36,6 +36,19 @@ pub(super) async fn messages_keep_their_order(fabric: Fabric) {
     }
 }
 
+pub(super) async fn a_packet_is_answered_from_within_the_driver(fabric: Fabric) {
+    let (a, b) = pair(&fabric).await;
+    *b.heard.echo.lock() = Arc::downgrade(&b.transport);
+    a.transport
+        .gossip(b.member.node, Bytes::from_static(b"hello"));
+    a.until("the answer", |a| {
+        [Direction::Accepted, Direction::Initiated]
+            .iter()
+            .any(|&direction| a.heard.payloads(direction, Channel::Gossip) == ["hello"])
+    })
+    .await;
+}
+
 pub(super) async fn a_long_message_arrives_whole_and_gossip_does_not_wait_for_it(fabric: Fabric) {
     let (a, b) = pair(&fabric).await;
     let long: Bytes = (0..20_u32 << 20)

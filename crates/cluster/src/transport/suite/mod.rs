@@ -6,8 +6,8 @@ mod links;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,6 +77,8 @@ struct Heard {
     events: Mutex<Vec<Event>>,
     outlets: Mutex<Vec<(Link, Arc<Queue>)>>,
     changed: Notify,
+    /// Where gossip is answered, with the packet itself.
+    echo: Mutex<Weak<Transport>>,
     /// While set, nothing but the message at hand is received.
     gate: Mutex<Option<Arc<Notify>>>,
 }
@@ -122,6 +124,11 @@ impl LinkDriver for Heard {
     }
 
     fn received(&self, link: &Link, channel: Channel, payload: Bytes) -> Flow {
+        if channel == Channel::Gossip
+            && let Some(transport) = self.echo.lock().upgrade()
+        {
+            transport.gossip(link.peer.node, payload.clone());
+        }
         self.hear(Event::Received(*link, channel, payload));
         match self.gate.lock().clone() {
             Some(gate) => Flow::Wait(Box::pin(async move { gate.notified().await })),
@@ -279,6 +286,7 @@ macro_rules! suite {
 
 suite! {
     links::messages_keep_their_order
+    links::a_packet_is_answered_from_within_the_driver
     links::a_long_message_arrives_whole_and_gossip_does_not_wait_for_it
     links::a_restarted_peer_is_another_member_on_a_new_stream
     links::a_new_stream_ends_the_old_one_before_it_is_read
