@@ -22,6 +22,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The name that `TYPE` shows.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Absent => "none",
+        }
+    }
+
     pub(crate) fn from_u8(number: u8) -> Option<Kind> {
         match number {
             0 => Some(Kind::String),

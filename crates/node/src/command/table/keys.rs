@@ -19,6 +19,13 @@ pub enum Keys {
         /// The distance between two keys.
         step: u8,
     },
+    /// The words from `first` to `last`.
+    Range {
+        /// The position of the first key.
+        first: u8,
+        /// The position of the last key.
+        last: u8,
+    },
     /// The word at `count_at` says how many keys follow it.
     Counted {
         /// The position of the count.
@@ -53,6 +60,10 @@ impl Keys {
             Keys::Every { first, step } => {
                 let (first, step) = (usize::from(first), usize::from(step));
                 (first, step, words.saturating_sub(first).div_ceil(step))
+            }
+            Keys::Range { first, last } => {
+                let (first, behind) = (usize::from(first), usize::from(last) + 1);
+                (first, 1, words.min(behind).saturating_sub(first))
             }
             Keys::Counted { count_at } => {
                 let first = usize::from(count_at) + 1;
@@ -101,6 +112,8 @@ mod tests {
             (Keys::Every { first: 1, step: 1 }, "del a b c", "a b c"),
             (Keys::Every { first: 1, step: 2 }, "mset a 1 b 2", "a b"),
             (Keys::Every { first: 1, step: 2 }, "mset a 1 b", "a b"),
+            (Keys::Range { first: 1, last: 2 }, "lcs a b len", "a b"),
+            (Keys::Range { first: 1, last: 2 }, "lcs a", "a"),
             (counted, "zunion 2 a b weights 1 2", "a b"),
             (counted, "zunion 3 a b", ""),
             (counted, "zunion -1 a b", ""),
