@@ -1,1 +1,4 @@
-//! What black-box tests and benchmarks share.
+//! What black-box tests and benchmarks share: real processes, and RESP as it is on the wire.
+
+pub mod harness;
+pub mod wire;

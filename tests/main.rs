@@ -1,4 +1,5 @@
 //! Black-box tests: real processes, real clients, and the house rules.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod deploy;
 mod tidy;
