@@ -17,6 +17,7 @@ use super::link::LinkDriver;
 use super::metrics::Metrics;
 use super::outgoing::{Outgoing, OwnedOutlet, outgoing};
 use super::peer::Peer;
+use super::seeds::Seeds;
 use super::settings::{Limits, Settings};
 use super::supervisor;
 use super::wire::{StreamKind, Wire};
@@ -26,6 +27,7 @@ pub(crate) struct Hub {
     pub(crate) settings: Settings,
     pub(crate) wire: Box<dyn Wire>,
     pub(crate) metrics: Metrics,
+    pub(crate) seeds: Seeds,
     /// One permit for each stream that is in its greeting.
     pub(crate) greetings: Arc<Semaphore>,
     said: RwLock<Said>,
@@ -52,6 +54,7 @@ impl Hub {
     pub(crate) fn new(settings: Settings, wire: Box<dyn Wire>) -> Hub {
         Hub {
             metrics: Metrics::new(),
+            seeds: Seeds::new(&settings.seeds),
             greetings: Arc::new(Semaphore::new(settings.limits.greetings_max)),
             said: RwLock::new(Said {
                 lineage: settings.lineage,

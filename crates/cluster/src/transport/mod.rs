@@ -23,6 +23,7 @@ mod metrics;
 mod outgoing;
 mod peer;
 mod responder;
+mod seeds;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -56,6 +57,13 @@ impl Transport {
             hub: Arc::new(Hub::new(settings, wire)),
         }
     }
+
+    /// For each address that the seeds name, the node that has answered there, if one has; this
+    /// node itself, where a seed names it.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<Option<NodeId>> {
+        self.hub.seeds.answered()
+    }
 }
 
 impl Drop for Transport {
@@ -69,7 +77,7 @@ impl Links for Transport {
         self.hub.set_driver(driver);
         for seed in &self.hub.settings.seeds {
             self.hub
-                .spawn(supervisor::find_peers(Arc::clone(&self.hub), seed.clone()));
+                .spawn(seeds::find_peers(Arc::clone(&self.hub), seed.clone()));
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) async fn keep_connected(hub: Arc<Hub>, peer: Arc<Peer>) {
     }
 }
 
-fn report(hub: &Hub, failure: &Failure, who: &str) {
+pub(super) fn report(hub: &Hub, failure: &Failure, who: &str) {
     match *failure {
         Failure::RefusedByUs(refusal) => hub.refused(RefusedBy::Us, refusal, who),
         Failure::RefusedByThem(refusal) => hub.refused(RefusedBy::Them, refusal, who),
@@ -82,7 +82,7 @@ async fn connect(hub: &Arc<Hub>, peer: &Arc<Peer>) -> Result<String, Failure> {
     Err(failure)
 }
 
-async fn resolve(hub: &Hub, address: String) -> Result<Vec<String>, Failure> {
+pub(super) async fn resolve(hub: &Hub, address: String) -> Result<Vec<String>, Failure> {
     let resolved = timeout(hub.limits().connect_timeout, hub.wire.resolve(address)).await;
     let resolved = resolved.unwrap_or_else(|_| Err("the name was not resolved in time".to_owned()));
     let mut endpoints = resolved.map_err(Failure::Lost)?;
@@ -90,7 +90,7 @@ async fn resolve(hub: &Hub, address: String) -> Result<Vec<String>, Failure> {
     Ok(endpoints)
 }
 
-async fn dial(hub: &Hub, endpoint: String) -> Result<Box<dyn Connection>, Failure> {
+pub(super) async fn dial(hub: &Hub, endpoint: String) -> Result<Box<dyn Connection>, Failure> {
     let dialled = timeout(hub.limits().connect_timeout, hub.wire.dial(endpoint)).await;
     dialled
         .unwrap_or_else(|_| Err("no connection within the time".to_owned()))
@@ -150,52 +150,14 @@ impl Drop for CallSession {
     }
 }
 
-/// Asks at a seed's addresses who is there: again and again while this node has no link, and now
-/// and then after that, so that two halves which never met find each other.
-pub(crate) async fn find_peers(hub: Arc<Hub>, seed: String) {
-    let mut pause = Pause::new(&hub);
-    loop {
-        match resolve(&hub, seed.clone()).await {
-            Ok(endpoints) => {
-                for endpoint in endpoints {
-                    if let Err(failure) = probe(&hub, &endpoint).await {
-                        report(&hub, &failure, &format!("seed {seed} at {endpoint}"));
-                    }
-                }
-            }
-            Err(failure) => report(&hub, &failure, &seed),
-        }
-        let linked = hub.peers().iter().any(|peer| !peer.open_links().is_empty());
-        let span = if linked {
-            hub.limits().seed_interval
-        } else {
-            pause.next()
-        };
-        tokio::time::sleep(span).await;
-    }
-}
-
-async fn probe(hub: &Arc<Hub>, endpoint: &str) -> Result<(), Failure> {
-    let connection = dial(hub, endpoint.to_owned()).await?;
-    let stream = session::open(hub, &*connection, Purpose::Probe, None).await?;
-    let info = &stream.theirs.info;
-    let address = if info.peer_address.is_empty() {
-        endpoint
-    } else {
-        &info.peer_address
-    };
-    hub.learn(stream.theirs.member.node, address);
-    Ok(())
-}
-
 /// Pauses that grow, with jitter, so that many nodes do not knock at the same moment.
-struct Pause {
+pub(super) struct Pause {
     next: Duration,
     max: Duration,
 }
 
 impl Pause {
-    fn new(hub: &Hub) -> Pause {
+    pub(super) fn new(hub: &Hub) -> Pause {
         let limits = hub.limits();
         Pause {
             next: limits.reconnect_min,
@@ -203,7 +165,7 @@ impl Pause {
         }
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let span = self.next.mul_f64(rand::random_range(0.5..1.0));
         self.next = (self.next * 2).min(self.max);
         span
