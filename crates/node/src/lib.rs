@@ -4,8 +4,22 @@
 //! decodes and encodes, [`dispatch`] is the list of gates, [`command`] holds the table and the
 //! handlers, [`store`] the data.
 
+pub mod client_state;
+pub mod clients;
 pub mod command;
 pub mod config;
+mod connection;
+mod dispatch;
 pub mod error;
+mod execute;
+pub mod gather;
+pub mod metrics;
+pub mod node;
+pub mod parameters;
+pub mod process;
 pub mod resp;
+pub mod server;
+pub mod slots;
+mod split;
+pub mod stats;
 pub mod store;

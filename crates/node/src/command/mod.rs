@@ -1,10 +1,18 @@
 //! The commands: the table, the cursor over arguments, and a file of handlers for each family.
 
 pub mod args;
+mod client;
+mod config;
+pub mod connection;
 mod expiry;
 mod generic;
 pub mod glob;
+mod help;
+mod info;
+mod introspect;
 mod long_double;
+mod server;
+pub mod session;
 mod string;
 pub mod table;
 mod time;
@@ -12,3 +20,4 @@ mod time;
 mod trial;
 
 pub use args::Args;
+pub use session::{Answer, Later, Session};

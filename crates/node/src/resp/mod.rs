@@ -1,7 +1,10 @@
 //! RESP, the Redis serialization protocol: requests in, replies out. Knows no socket and no clock.
 
+mod inline;
+pub mod limits;
 pub mod reply;
 pub mod request;
 
+pub use limits::Limits;
 pub use reply::{Reply, RespVersion};
-pub use request::{RequestBuf, Span};
+pub use request::{Progress, ProtocolError, RequestBuf, RequestParser, Span};

@@ -2,10 +2,10 @@
 
 use super::Arity::{AtLeast, Exactly};
 use super::access::{DELETE, RM, RO};
-use super::acl::KEYSPACE;
-use super::flag::{FAST, READ, WRITE};
-use super::{Command, Keys, keyed};
-use crate::command::{expiry, generic};
+use super::acl::{CONNECTION, KEYSPACE};
+use super::flag::{FAST, NO_SCRIPT, READ, WRITE};
+use super::{Command, Keys, keyed, plain};
+use crate::command::{expiry, generic, server};
 
 /// Every argument.
 const ALL: Keys = Keys::Every { first: 1, step: 1 };
@@ -55,4 +55,7 @@ pub(super) const ROWS: &[Command] = &[
         .access(RM | DELETE)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .doc("4.0.0", "O(N) in the number of keys", "Removes keys; the other name of DEL."),
+    plain("wait", Exactly(3), NO_SCRIPT, CONNECTION, server::wait)
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .doc("3.0.0", "O(1)", "Waits until the client's writes are on so many replicas."),
 ];

@@ -22,13 +22,18 @@ impl CommandId {
 /// All rows, and the way to find one.
 pub struct Table {
     rows: Vec<(&'static str, &'static Command)>,
+    /// By number: whether there are subcommands.
+    parents: Vec<bool>,
     by_name: HashTable<u16>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(&[
-        ("string", super::string::ROWS),
+        ("cluster", super::cluster::ROWS),
+        ("connection", super::connection::ROWS),
         ("generic", super::generic::ROWS),
+        ("server", super::server::ROWS),
+        ("string", super::string::ROWS),
     ])
 });
 
@@ -48,7 +53,26 @@ impl Table {
         for id in 0..u16::try_from(rows.len()).expect("a table of commands is small") {
             by_name.insert_unique(hash(&id), id, hash);
         }
-        Table { rows, by_name }
+        let is_parent = |parent: &str| {
+            let prefix = format!("{parent}|");
+            rows.iter()
+                .any(|(_, command)| command.name.starts_with(&prefix))
+        };
+        let parents = rows
+            .iter()
+            .map(|(_, command)| is_parent(command.name))
+            .collect();
+        Table {
+            rows,
+            parents,
+            by_name,
+        }
+    }
+
+    /// Whether the command with this number has subcommands.
+    #[must_use]
+    pub fn has_subcommands(&self, id: CommandId) -> bool {
+        self.parents[id.index()]
     }
 
     /// How many rows there are.

@@ -51,6 +51,18 @@ impl Keys {
         (0..count).map(move |index| spans[first + index * step].of(buffer))
     }
 
+    /// The first and the last position and the distance, as `COMMAND` shows them: negative counts
+    /// from the end, and zeros say that a client must look at the key specifications.
+    #[must_use]
+    pub fn range(self) -> (i64, i64, i64) {
+        match self {
+            Keys::Keyless | Keys::Counted { .. } | Keys::After { .. } => (0, 0, 0),
+            Keys::One { at } => (at.into(), at.into(), 1),
+            Keys::Range { first, last } => (first.into(), last.into(), 1),
+            Keys::Every { first, step } => (first.into(), -1, step.into()),
+        }
+    }
+
     /// The first position, the distance, and how many there are.
     fn positions(self, buffer: &[u8], spans: &[Span]) -> (usize, usize, usize) {
         let words = spans.len();

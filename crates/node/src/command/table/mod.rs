@@ -4,15 +4,19 @@
 //! A subcommand is a row too, named `client|list`; the row of its first word holds no handler.
 //! The rows lie in one file for each of Redis's groups, the lookup in [`index`].
 
+mod cluster;
+mod connection;
 mod generic;
 mod index;
 mod keys;
+mod server;
 mod string;
 
 pub use index::{CommandId, Table, table};
 pub use keys::Keys;
 
 use crate::command::Args;
+use crate::command::session::SessionHandler;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::Tx;
@@ -81,8 +85,40 @@ impl Arity {
 pub enum Run {
     /// A handler over the keys of one slot.
     Keys(KeyHandler),
+    /// A handler that is about the connection, the node or the data as a whole.
+    Session(SessionHandler),
     /// None: the row is the first word of subcommands.
     Subcommands,
+}
+
+/// A row of a command about the connection, the node or the data as a whole.
+const fn plain(
+    name: &'static str,
+    arity: Arity,
+    flags: u32,
+    acl: u32,
+    handler: SessionHandler,
+) -> Command {
+    row(
+        name,
+        arity,
+        flags,
+        Keys::Keyless,
+        acl,
+        Run::Session(handler),
+    )
+}
+
+/// A row that is the first word of subcommands.
+const fn parent(name: &'static str, flags: u32, acl: u32) -> Command {
+    row(
+        name,
+        Arity::AtLeast(2),
+        flags,
+        Keys::Keyless,
+        acl,
+        Run::Subcommands,
+    )
 }
 
 /// A row of a command over keys.
@@ -94,12 +130,22 @@ const fn keyed(
     acl: u32,
     handler: KeyHandler,
 ) -> Command {
+    row(name, arity, flags, keys, acl, Run::Keys(handler))
+}
+
+const fn row(
+    name: &'static str,
+    arity: Arity,
+    flags: u32,
+    keys: Keys,
+    acl: u32,
+    run: Run,
+) -> Command {
     let access = if flags & flag::WRITE == 0 {
         access::RO | access::ACCESS
     } else {
         access::RW | access::UPDATE
     };
-    let run = Run::Keys(handler);
     let (since, complexity, summary, tips) = ("", "", "", [].as_slice());
     Command {
         name,
@@ -117,6 +163,34 @@ const fn keyed(
 }
 
 impl Command {
+    /// Whether all of these bits of [`flag`] are set.
+    #[must_use]
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// All categories of rights, with those that follow from the flags.
+    #[must_use]
+    pub fn categories(&self) -> u32 {
+        let follows = [
+            (flag::WRITE, acl::WRITE),
+            (flag::READ, acl::READ),
+            (flag::ADMIN, acl::ADMIN | acl::DANGEROUS),
+            (flag::PUBSUB, acl::PUBSUB),
+            (flag::FAST, acl::FAST),
+            (flag::BLOCKING, acl::BLOCKING),
+        ];
+        let slow = if self.has(flag::FAST) { 0 } else { acl::SLOW };
+        let of_flags = follows.iter().filter(|(flag, _)| self.has(*flag));
+        of_flags.fold(self.acl | slow, |all, (_, category)| all | category)
+    }
+
+    /// Whether clients are given this hint.
+    #[must_use]
+    pub fn has_tip(&self, tip: &str) -> bool {
+        self.tips.contains(&tip)
+    }
+
     /// Whether the row is one of a subcommand.
     #[must_use]
     pub fn is_subcommand(&self) -> bool {

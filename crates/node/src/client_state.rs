@@ -1,0 +1,208 @@
+//! What one client chose, and what others may see of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use cluster::{Slot, Version};
+use parking_lot::Mutex;
+
+use crate::command::table::{CommandId, table};
+use crate::resp::RespVersion;
+
+/// Which of the two ports a client came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// For clients that know Redis Cluster: they are told where a key lives.
+    Cluster,
+    /// For plain clients: the node looks like a standalone server.
+    Any,
+}
+
+/// Slots whose writes a client remembers for `WAIT`.
+const WRITTEN_MAX: usize = 64;
+
+/// What a client wrote since it last asked how many copies there are.
+#[derive(Debug, Default)]
+pub struct Written {
+    last: Vec<(Slot, Version)>,
+    /// It wrote to more slots than are remembered.
+    pub more: bool,
+}
+
+impl Written {
+    /// A record of the client's.
+    pub fn note(&mut self, slot: Slot, version: Version) {
+        if let Some(noted) = self.last.iter_mut().rev().find(|(noted, _)| *noted == slot) {
+            noted.1 = version;
+        } else if self.last.len() < WRITTEN_MAX {
+            self.last.push((slot, version));
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// The newest record in each slot that is remembered.
+    #[must_use]
+    pub fn records(&self) -> &[(Slot, Version)] {
+        &self.last
+    }
+}
+
+/// The state of one connection, owned by it.
+#[derive(Debug)]
+pub struct ClientState {
+    /// How the client came in.
+    pub port: Port,
+    /// How replies are encoded.
+    pub version: RespVersion,
+    /// Whether the client may run commands beyond those that authenticate.
+    pub authenticated: bool,
+    /// Whether reads may be served by this node's own copy.
+    pub readonly: bool,
+    /// Whether the next command may use a slot that this node is importing.
+    pub asking: bool,
+    /// What `WAIT` is about.
+    pub written: Written,
+    /// Whether the connection ends when the replies so far are written.
+    pub closing: bool,
+    /// What others may see.
+    pub card: Arc<ClientCard>,
+}
+
+impl ClientState {
+    /// A client that has just connected.
+    #[must_use]
+    pub fn new(port: Port, authenticated: bool, card: Arc<ClientCard>) -> ClientState {
+        ClientState {
+            port,
+            version: RespVersion::Resp2,
+            authenticated,
+            readonly: false,
+            asking: false,
+            written: Written::default(),
+            closing: false,
+            card,
+        }
+    }
+
+    /// Chooses the version of the protocol.
+    pub fn set_version(&mut self, version: RespVersion) {
+        self.version = version;
+        self.card.version.store(version.number() as u8, Relaxed);
+    }
+
+    /// Everything as it was when the client connected, but for what was said of its library.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.set_version(RespVersion::Resp2);
+        self.authenticated = authenticated;
+        self.readonly = false;
+        self.asking = false;
+        self.card.names.lock().name.clear();
+        self.card.readonly.store(false, Relaxed);
+    }
+}
+
+/// What a client calls itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+}
+
+/// What `CLIENT LIST` shows of a client. Written by its connection alone, read by any.
+#[derive(Debug)]
+pub struct ClientCard {
+    /// Unique for the life of the process.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+    /// The number of its socket.
+    pub fd: i64,
+    /// When it connected, in milliseconds since the node started.
+    pub since_ms: u64,
+    /// When it last sent something, in milliseconds since the node started.
+    pub seen_ms: AtomicU64,
+    /// What it calls itself.
+    pub names: Mutex<Names>,
+    /// 2 or 3.
+    pub version: AtomicU8,
+    /// Whether it is in `READONLY` mode.
+    pub readonly: AtomicBool,
+    /// Bytes of requests that are not complete.
+    pub query_bytes: AtomicU64,
+    /// Bytes of replies that are not written.
+    pub output_bytes: AtomicU64,
+    /// Since when it does not read its replies, in milliseconds since the node started; 0 if it does.
+    pub blocked_ms: AtomicU64,
+    command: AtomicU64,
+}
+
+const NO_COMMAND: u64 = u64::MAX;
+
+impl ClientCard {
+    /// The card of a client that connects now.
+    #[must_use]
+    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, fd: i64, now_ms: u64) -> ClientCard {
+        ClientCard {
+            id,
+            peer,
+            local,
+            fd,
+            since_ms: now_ms,
+            seen_ms: now_ms.into(),
+            names: Mutex::default(),
+            version: 2.into(),
+            readonly: false.into(),
+            query_bytes: 0.into(),
+            output_bytes: 0.into(),
+            blocked_ms: 0.into(),
+            command: NO_COMMAND.into(),
+        }
+    }
+
+    /// Notes the command that runs.
+    pub fn runs(&self, id: CommandId) {
+        self.command.store(id.index() as u64, Relaxed);
+    }
+
+    /// The line of `CLIENT LIST` and `CLIENT INFO`.
+    #[must_use]
+    pub fn line(&self, now_ms: u64) -> String {
+        let names = self.names.lock().clone();
+        let command = self.command.load(Relaxed);
+        let command = table().ids().find(|id| id.index() as u64 == command);
+        let query = self.query_bytes.load(Relaxed);
+        let output = self.output_bytes.load(Relaxed);
+        let flags = if self.readonly.load(Relaxed) {
+            "r"
+        } else {
+            "N"
+        };
+        format!(
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 \
+             ssub=0 multi=-1 qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 \
+             oll={} omem={output} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
+             lib-name={} lib-ver={}",
+            self.id,
+            self.peer,
+            self.local,
+            self.fd,
+            names.name,
+            now_ms.saturating_sub(self.since_ms) / 1000,
+            now_ms.saturating_sub(self.seen_ms.load(Relaxed)) / 1000,
+            u8::from(output > 0),
+            query + output,
+            command.map_or("NULL", |id| table().row(id).name),
+            self.version.load(Relaxed),
+            names.library,
+            names.library_version,
+        )
+    }
+}

@@ -1,0 +1,382 @@
+//! One socket: read, run all that has arrived, wait once, write. Knows no command.
+//!
+//! A connection that is idle holds no buffer: buffers are lent by its thread and given back. What
+//! a client leaves unread holds back its own requests alone.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::client_state::{ClientCard, ClientState};
+use crate::command::Session;
+use crate::dispatch::{Next, Replies, Request, dispatch};
+use crate::error::CommandError;
+use crate::gather::{Gather, Timeouts};
+use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
+use crate::server::thread::DataThread;
+use crate::stats::Limit;
+use cluster::clock;
+
+/// What is read at once, if nothing says that more is to come.
+const READ_BYTES: usize = 16 << 10;
+/// What an idle connection keeps of a request that is not complete without keeping a whole buffer.
+const KEEP_BYTES: usize = 1 << 10;
+/// What is read from a client that is being closed, so that the system lets our last reply through.
+const DRAIN_BYTES: usize = 256 << 10;
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// The client asked for it, with `QUIT`.
+    Quit,
+    /// The client is gone.
+    Gone(io::ErrorKind),
+    /// It sent what is not a request.
+    Protocol(ProtocolError),
+    /// It left too much unread.
+    Output,
+    /// It was idle for too long.
+    Idle,
+    /// The node stops.
+    Stopping,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Close::Quit => f.write_str("the client quit"),
+            Close::Gone(kind) => write!(f, "the client is gone: {kind}"),
+            Close::Protocol(error) => write!(f, "protocol error: {error}"),
+            Close::Output => f.write_str("it left too many replies unread"),
+            Close::Idle => f.write_str("it was idle for longer than the timeout"),
+            Close::Stopping => f.write_str("the node stops"),
+        }
+    }
+}
+
+impl From<io::Error> for Close {
+    fn from(error: io::Error) -> Close {
+        Close::Gone(error.kind())
+    }
+}
+
+/// What a thread holds of each of its connections, to end it from outside.
+#[derive(Debug)]
+pub(crate) struct Link {
+    socket: TcpStream,
+    pub(crate) card: Arc<ClientCard>,
+    ended: Cell<Option<Close>>,
+}
+
+impl Link {
+    pub(crate) fn new(socket: TcpStream, card: Arc<ClientCard>) -> Link {
+        Link {
+            socket,
+            card,
+            ended: Cell::new(None),
+        }
+    }
+
+    /// Nothing more is read: the connection ends once it has answered what has arrived.
+    pub(crate) fn stop_reading(&self) {
+        self.end(Close::Stopping, std::net::Shutdown::Read);
+    }
+
+    /// The connection ends, whatever it was doing.
+    pub(crate) fn cut(&self, why: Close) {
+        self.end(why, std::net::Shutdown::Both);
+    }
+
+    fn end(&self, why: Close, how: std::net::Shutdown) {
+        self.ended.set(self.ended.get().or(Some(why)));
+        // An error means that the client is gone, which the connection sees by itself.
+        let _ = SockRef::from(&self.socket).shutdown(how);
+    }
+}
+
+/// One connection, from its first byte to its last.
+pub(crate) struct Connection {
+    thread: Rc<DataThread>,
+    link: Rc<Link>,
+    client: ClientState,
+    parser: RequestParser,
+    /// What has arrived and is not run yet.
+    input: BytesMut,
+    /// Replies that are not written yet.
+    output: BytesMut,
+    gather: Gather,
+    limits: Arc<Limits>,
+    /// How many bytes the next read should make room for.
+    wanted: usize,
+}
+
+/// How a batch of requests ended.
+enum Batch {
+    /// All that has arrived has run.
+    Drained,
+    /// There is more, after what this batch left to wait for and to write.
+    More,
+    /// No further request will run.
+    Last(Close),
+}
+
+impl Connection {
+    pub(crate) fn new(thread: &Rc<DataThread>, link: &Rc<Link>, client: ClientState) -> Connection {
+        Connection {
+            limits: thread.node.parameters.limits.load_full(),
+            thread: Rc::clone(thread),
+            link: Rc::clone(link),
+            client,
+            parser: RequestParser::default(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            gather: Gather::default(),
+            wanted: 1,
+        }
+    }
+
+    /// Serves the client until the connection ends.
+    pub(crate) async fn serve(mut self) {
+        let close = match self.requests().await {
+            Err(close) => self.link.ended.get().unwrap_or(close),
+            Ok(never) => match never {},
+        };
+        self.farewell();
+        let stats = &self.thread.stats;
+        let card = &self.link.card;
+        match close {
+            Close::Protocol(_) => stats.limit(Limit::Request).add(1),
+            Close::Output => stats.limit(Limit::Output).add(1),
+            Close::Idle => stats.limit(Limit::Idle).add(1),
+            Close::Quit | Close::Gone(_) | Close::Stopping => {}
+        }
+        match close {
+            Close::Protocol(_) | Close::Output => {
+                tracing::warn!(client = card.id, peer = %card.peer, "closed a client: {close}");
+            }
+            _ => tracing::debug!(client = card.id, peer = %card.peer, "closed a client: {close}"),
+        }
+    }
+
+    async fn requests(&mut self) -> Result<std::convert::Infallible, Close> {
+        loop {
+            self.read().await?;
+            loop {
+                let batch = self.run_batch();
+                if !self.gather.is_empty() {
+                    self.settle().await?;
+                }
+                self.write().await?;
+                match batch {
+                    Batch::Drained => break,
+                    Batch::More => tokio::task::yield_now().await,
+                    Batch::Last(close) => return Err(close),
+                }
+            }
+            self.rest();
+        }
+    }
+
+    /// Waits for bytes and takes what is there.
+    async fn read(&mut self) -> Result<(), Close> {
+        loop {
+            self.link.socket.readable().await?;
+            if self.input.capacity() < READ_BYTES {
+                let mut buffer = self.thread.lend();
+                buffer.extend_from_slice(&self.input);
+                self.input = buffer;
+            }
+            // Never more room than what has arrived already: a length that a client only announces
+            // must not cost memory.
+            let room = self.wanted.min(self.input.len()).max(READ_BYTES);
+            self.input.reserve(room);
+            match self.link.socket.try_read_buf(&mut self.input) {
+                Ok(0) => return Err(Close::Gone(io::ErrorKind::UnexpectedEof)),
+                Ok(count) => {
+                    self.thread.stats.bytes_in.add(count as u64);
+                    self.link
+                        .card
+                        .seen_ms
+                        .store(self.thread.node.uptime_ms(), Relaxed);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Runs requests until all have run, or enough replies have gathered.
+    fn run_batch(&mut self) -> Batch {
+        if self.output.capacity() == 0 {
+            self.output = self.thread.lend();
+        }
+        self.limits = self.thread.node.parameters.limits.load_full();
+        let mut done = 0;
+        let mut started = clock::now();
+        let mut batch = Batch::More;
+        for _ in 0..self.limits.pipeline_max {
+            let input = &mut self.input[done..];
+            let length = match self
+                .parser
+                .parse(input, &self.limits, self.client.authenticated)
+            {
+                Ok(Progress::Complete(length)) => length,
+                Ok(Progress::Incomplete(wanted)) => {
+                    self.wanted = wanted;
+                    batch = Batch::Drained;
+                    break;
+                }
+                Err(error) => {
+                    batch = Batch::Last(self.refuse(error));
+                    break;
+                }
+            };
+            let request = Request {
+                buffer: &input[..length],
+                spans: self.parser.spans(),
+            };
+            done += length;
+            if request.spans.is_empty() {
+                continue;
+            }
+            let mut session = Session {
+                node: &self.thread.node,
+                client: &mut self.client,
+            };
+            let mut replies = Replies {
+                out: &mut self.output,
+                gather: &mut self.gather,
+            };
+            let next = dispatch(
+                &mut session,
+                request,
+                &mut replies,
+                &self.thread.stats,
+                &mut started,
+            );
+            if self.client.closing {
+                batch = Batch::Last(Close::Quit);
+                break;
+            }
+            if next == Next::Settle || self.output.len() >= self.limits.output_batch_bytes {
+                break;
+            }
+        }
+        self.input.advance(done);
+        batch
+    }
+
+    /// Answers what is not a request; the connection ends with that.
+    fn refuse(&mut self, error: ProtocolError) -> Close {
+        let text = CommandError::from(format!("ERR Protocol error: {error}"));
+        self.thread.node.stats.error(&text);
+        Reply::Error(text).encode(self.client.version, &mut self.output);
+        Close::Protocol(error)
+    }
+
+    /// Waits for all that was gathered, unless the client goes away meanwhile.
+    async fn settle(&mut self) -> Result<(), Close> {
+        let node = &self.thread.node;
+        let timings = &node.settings.timings;
+        let timeouts = Timeouts {
+            read: timings.read_timeout.0,
+            write: timings.write_timeout.0,
+        };
+        let failed = |error: &CommandError| node.stats.error(error);
+        let settled = self
+            .gather
+            .settle(&mut self.output, self.client.version, timeouts, failed);
+        tokio::select! {
+            biased;
+            () = settled => Ok(()),
+            close = gone(&self.link.socket) => Err(close),
+        }
+    }
+
+    /// Writes all replies. A client that does not read them is waited for, within the limits.
+    async fn write(&mut self) -> Result<(), Close> {
+        if self.output.len() > self.limits.output_bytes_max {
+            return Err(Close::Output);
+        }
+        let card = &self.link.card;
+        while !self.output.is_empty() {
+            match self.link.socket.try_write(&self.output) {
+                Ok(0) => return Err(Close::Gone(io::ErrorKind::WriteZero)),
+                Ok(count) => {
+                    self.thread.stats.bytes_out.add(count as u64);
+                    self.output.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    card.output_bytes.store(self.output.len() as u64, Relaxed);
+                    if card.blocked_ms.load(Relaxed) == 0 {
+                        card.blocked_ms
+                            .store(self.thread.node.uptime_ms().max(1), Relaxed);
+                    }
+                    self.link.socket.writable().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if card.blocked_ms.load(Relaxed) != 0 {
+            card.blocked_ms.store(0, Relaxed);
+            card.output_bytes.store(0, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn rest(&mut self) {
+        self.parser.shrink();
+        let output = std::mem::take(&mut self.output);
+        self.thread.give_back(output);
+        if self.input.len() <= KEEP_BYTES {
+            let kept = BytesMut::from(&self.input[..]);
+            let input = std::mem::replace(&mut self.input, kept);
+            self.thread.give_back(input);
+        }
+        self.link
+            .card
+            .query_bytes
+            .store(self.input.len() as u64, Relaxed);
+    }
+
+    /// Lets the last reply through: the system drops it if we close with something unread.
+    fn farewell(&mut self) {
+        let _ = SockRef::from(&self.link.socket).shutdown(std::net::Shutdown::Write);
+        let mut rest = [0; 4096];
+        for _ in 0..DRAIN_BYTES / rest.len() {
+            if !matches!(self.link.socket.try_read(&mut rest), Ok(count) if count > 0) {
+                break;
+            }
+        }
+    }
+}
+
+/// Until the client is gone. While it has sent something that is not read yet, it is not.
+async fn gone(socket: &TcpStream) -> Close {
+    loop {
+        if let Err(error) = socket.readable().await {
+            return error.into();
+        }
+        match socket.peek(&mut [0]).await {
+            Ok(0) => return Close::Gone(io::ErrorKind::UnexpectedEof),
+            Ok(_) => return std::future::pending().await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.thread.forget(self.link.card.id);
+    }
+}

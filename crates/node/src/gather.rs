@@ -1,0 +1,300 @@
+//! What a connection waits for before it writes: replies that need copies, and replies on their way.
+//!
+//! A reply that waits for copies is encoded at once and stands in the output buffer; only if it
+//! must not go out is it replaced. So the usual end of a wait moves no byte.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use cluster::driver::Waiting;
+use cluster::replication::Outcome;
+use futures_util::future::{join, join_all};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use crate::command::Later;
+use crate::error::CommandError;
+use crate::resp::{Reply, RespVersion};
+
+/// The right to say what became of one reply. Dropped unsaid, it counts as not known.
+#[derive(Debug)]
+pub struct Token {
+    shared: Arc<Shared>,
+    round: u64,
+    index: usize,
+    said: bool,
+}
+
+impl Token {
+    /// Says what became of the reply.
+    pub fn resolve(mut self, outcome: Outcome) {
+        self.said = true;
+        self.shared.resolve(self.round, self.index, outcome);
+    }
+
+    /// Whether the connection has given up on the reply, or is gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.shared.state.lock().round != self.round
+    }
+}
+
+impl Waiting for Token {
+    fn resolve(self, outcome: Outcome) {
+        Token::resolve(self, outcome);
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if !self.said {
+            self.shared
+                .resolve(self.round, self.index, Outcome::Uncertain);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Grows with every wait that ends: what belongs to an older one is ignored.
+    round: u64,
+    outcomes: Vec<Option<Outcome>>,
+    pending: usize,
+}
+
+impl Shared {
+    fn resolve(&self, round: u64, index: usize, outcome: Outcome) {
+        let mut state = self.state.lock();
+        if state.round != round || state.outcomes[index].is_some() {
+            return;
+        }
+        state.outcomes[index] = Some(outcome);
+        state.pending -= 1;
+        let last = state.pending == 0;
+        drop(state);
+        if last {
+            self.waker.wake();
+        }
+    }
+
+    fn token(self: &Arc<Self>) -> Token {
+        let mut state = self.state.lock();
+        let index = state.outcomes.len();
+        state.outcomes.push(None);
+        state.pending += 1;
+        Token {
+            shared: Arc::clone(self),
+            round: state.round,
+            index,
+            said: false,
+        }
+    }
+
+    /// Until every token has said its word.
+    async fn settled(&self) {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.state.lock().pending == 0 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Ends the wait, and returns what it came to.
+    fn end_round(&self) -> Vec<Option<Outcome>> {
+        let mut state = self.state.lock();
+        state.round += 1;
+        state.pending = 0;
+        std::mem::take(&mut state.outcomes)
+    }
+}
+
+/// A part of the output that is not certain yet.
+struct Hole {
+    /// Where it begins.
+    at: usize,
+    /// Where it ends; the same if its reply is not there at all yet.
+    end: usize,
+    filling: Filling,
+}
+
+enum Filling {
+    /// What is there, if enough copies are. Whether it is a write.
+    Copies { index: usize, write: bool },
+    /// A reply that is on its way.
+    Later(Later),
+}
+
+/// What one connection waits for.
+#[derive(Default)]
+pub(crate) struct Gather {
+    holes: Vec<Hole>,
+    shared: Arc<Shared>,
+}
+
+impl Gather {
+    /// Whether there is nothing to wait for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holes.is_empty()
+    }
+
+    /// The reply at `at..end` of the output waits for copies.
+    pub(crate) fn wait_for_copies(&mut self, at: usize, end: usize, write: bool) -> Token {
+        let token = self.shared.token();
+        let index = token.index;
+        self.holes.push(Hole {
+            at,
+            end,
+            filling: Filling::Copies { index, write },
+        });
+        token
+    }
+
+    /// A reply belongs at `at` that is on its way.
+    pub(crate) fn wait_for(&mut self, at: usize, later: Later) {
+        self.holes.push(Hole {
+            at,
+            end: at,
+            filling: Filling::Later(later),
+        });
+    }
+
+    /// Waits for everything, and puts the output in order. Each error that a reply turned into is
+    /// shown to `failed`.
+    pub(crate) async fn settle(
+        &mut self,
+        out: &mut BytesMut,
+        version: RespVersion,
+        timeouts: Timeouts,
+        mut failed: impl FnMut(&CommandError),
+    ) {
+        let holes = std::mem::take(&mut self.holes);
+        let mut copies = Vec::with_capacity(holes.len());
+        let mut laters = Vec::new();
+        for hole in holes {
+            let filling = match hole.filling {
+                Filling::Copies { index, write } => Some((index, write)),
+                Filling::Later(later) => {
+                    laters.push(later.reply);
+                    None
+                }
+            };
+            copies.push((hole.at..hole.end, filling));
+        }
+        let in_time =
+            tokio::time::timeout(timeouts.read.max(timeouts.write), self.shared.settled());
+        let (in_time, replies) = join(in_time, join_all(laters)).await;
+        // A wait that gives up ends here: what the tokens of this round say later is ignored.
+        let outcomes = self.shared.end_round();
+        let all_done = in_time.is_ok()
+            && replies.is_empty()
+            && outcomes
+                .iter()
+                .all(|outcome| *outcome == Some(Outcome::Done));
+        if all_done {
+            return;
+        }
+        let mut replies = replies.into_iter();
+        let mut whole = BytesMut::with_capacity(out.len());
+        let mut from = 0;
+        for (range, filling) in copies {
+            whole.extend_from_slice(&out[from..range.start]);
+            from = range.end;
+            let result = match filling {
+                None => replies.next().expect("each later gave a reply"),
+                Some((index, write)) => match outcomes[index] {
+                    Some(Outcome::Done) => {
+                        whole.extend_from_slice(&out[range]);
+                        continue;
+                    }
+                    Some(Outcome::TryAgain) => Err(timeouts.unconfirmed(false)),
+                    Some(Outcome::Uncertain) => Err(timeouts.unconfirmed(true)),
+                    None => Err(timeouts.unconfirmed(write)),
+                },
+            };
+            let reply = result.unwrap_or_else(|error| {
+                failed(&error);
+                Reply::Error(error)
+            });
+            reply.encode(version, &mut whole);
+        }
+        whole.extend_from_slice(&out[from..]);
+        *out = whole;
+    }
+}
+
+/// Records of a command over many slots, whose one reply waits for all of them.
+#[derive(Default)]
+pub(crate) struct Waits {
+    shared: Arc<Shared>,
+}
+
+impl Waits {
+    /// Whether there is nothing to wait for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.state.lock().outcomes.is_empty()
+    }
+
+    /// The right to say what became of one more record.
+    pub(crate) fn token(&mut self) -> Token {
+        self.shared.token()
+    }
+
+    /// Until enough copies hold every record.
+    pub(crate) async fn all(self, timeout: Duration) -> Result<(), CommandError> {
+        // Who is not heard in time is among the outcomes that are missing.
+        let _ = tokio::time::timeout(timeout, self.shared.settled()).await;
+        let outcomes = self.shared.end_round();
+        if outcomes
+            .iter()
+            .all(|outcome| *outcome == Some(Outcome::Done))
+        {
+            return Ok(());
+        }
+        Err(Timeouts {
+            read: timeout,
+            write: timeout,
+        }
+        .unconfirmed(true))
+    }
+}
+
+impl Drop for Gather {
+    /// Those who still hold tokens may drop them.
+    fn drop(&mut self) {
+        self.shared.end_round();
+    }
+}
+
+/// How long replies wait for copies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// Those of reads.
+    pub(crate) read: Duration,
+    /// Those of writes.
+    pub(crate) write: Duration,
+}
+
+impl Timeouts {
+    fn unconfirmed(self, write: bool) -> CommandError {
+        if write {
+            let ms = self.write.as_millis();
+            format!("UNCERTAIN write not confirmed by W copies within {ms} ms").into()
+        } else {
+            let ms = self.read.as_millis();
+            format!("TRYAGAIN read not confirmed within {ms} ms").into()
+        }
+    }
+}

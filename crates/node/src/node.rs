@@ -1,0 +1,81 @@
+//! What the threads of a node share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use cluster::{Incarnation, Member, NodeId, Time};
+use rand::RngExt;
+
+use crate::clients::Clients;
+use crate::config::Settings;
+use crate::metrics::FrontMetrics;
+use crate::parameters::Parameters;
+use crate::slots::Slots;
+use crate::stats::Stats;
+use crate::store::Store;
+use cluster::clock;
+
+/// One node of the cluster, as its own threads see it.
+pub struct Node {
+    /// What the process is started with.
+    pub settings: Settings,
+    /// What may change while it runs.
+    pub parameters: Parameters,
+    /// The clients of all threads.
+    pub clients: Clients,
+    /// What all threads count.
+    pub stats: Stats,
+    /// The same for who reads metrics.
+    pub metrics: FrontMetrics,
+    /// What the tables of all slots share.
+    pub store: Store,
+    /// The slots.
+    pub slots: Slots,
+    /// When the node started.
+    pub started: Time,
+    /// The most memory that was seen in use, in bytes.
+    pub memory_peak: AtomicU64,
+    /// 40 hexadecimal digits that are new with each start (`run_id`).
+    pub run_id: String,
+}
+
+impl Node {
+    /// A node that is a cluster by itself.
+    #[must_use]
+    pub fn alone(settings: Settings) -> Arc<Node> {
+        let store = Store::new(rand::rng().random());
+        let me = Member {
+            node: NodeId::from_bytes(rand::rng().random()),
+            incarnation: Incarnation(1),
+        };
+        let slots = Slots::alone(&store, me);
+        Node::new(settings, store, slots)
+    }
+
+    /// A node that starts now. The process's recorder of metrics, if it has one, is in place.
+    #[must_use]
+    pub fn new(settings: Settings, store: Store, slots: Slots) -> Arc<Node> {
+        let run_id: [u8; 20] = rand::rng().random();
+        let memory = &settings.memory;
+        store.set_maxmemory_bytes(usize::try_from(memory.maxmemory.0).unwrap_or(usize::MAX));
+        store.set_policy(&memory.policy.to_string());
+        Arc::new(Node {
+            parameters: Parameters::new(&settings),
+            settings,
+            clients: Clients::default(),
+            stats: Stats::default(),
+            metrics: FrontMetrics::new(),
+            store,
+            slots,
+            started: clock::now(),
+            memory_peak: AtomicU64::new(0),
+            run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+
+    /// Milliseconds since the node started.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(clock::now().since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,287 @@
+//! The parameters that `CONFIG GET` shows and `CONFIG SET` changes while the node runs: one row
+//! each. Only those that have an effect, and those that clients read to find out what they face.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::config::Settings;
+use crate::node::Node;
+use crate::resp::Limits;
+use crate::store::POLICIES;
+
+/// The present values.
+#[derive(Debug)]
+pub struct Parameters {
+    /// What one client may send and leave unread.
+    pub limits: ArcSwap<Limits>,
+    /// How many clients may be connected at once.
+    pub maxclients: AtomicU64,
+    /// After how many seconds an idle client is closed; 0 means never.
+    pub timeout_seconds: AtomicU64,
+    /// After how many seconds of silence the system probes a new connection; 0 means never.
+    pub tcp_keepalive_seconds: AtomicU64,
+    /// The password of the default user.
+    pub requirepass: ArcSwapOption<String>,
+    /// Whether clients from elsewhere are refused while there is no password.
+    pub protected_mode: AtomicBool,
+}
+
+impl Parameters {
+    fn change_limits(&self, change: impl Fn(&mut Limits)) {
+        self.limits.rcu(|limits| {
+            let mut limits = **limits;
+            change(&mut limits);
+            limits
+        });
+    }
+
+    /// The values that the process is started with.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Parameters {
+        let (limits, timings) = (&settings.limits, &settings.timings);
+        Parameters {
+            limits: ArcSwap::from_pointee(Limits::new(limits)),
+            maxclients: (limits.maxclients as u64).into(),
+            timeout_seconds: timings.client_idle.0.as_secs().into(),
+            tcp_keepalive_seconds: timings.client_keepalive.0.as_secs().into(),
+            requirepass: ArcSwapOption::from_pointee(settings.node.requirepass.clone()),
+            protected_mode: settings.node.protected_mode.into(),
+        }
+    }
+}
+
+/// Reads a value as `CONFIG GET` shows it.
+type Get = fn(&Node) -> String;
+/// Takes a new value, or says why not.
+type Set = fn(&Node, &str) -> Result<(), String>;
+
+/// One parameter.
+pub struct Parameter {
+    /// Its name in `redis.conf`.
+    pub name: &'static str,
+    /// Reads it.
+    pub get: Get,
+    /// Changes it; none for what is fixed while the process runs.
+    pub set: Option<Set>,
+}
+
+const fn fixed(name: &'static str, get: Get) -> Parameter {
+    Parameter {
+        name,
+        get,
+        set: None,
+    }
+}
+
+const fn changeable(name: &'static str, get: Get, set: Set) -> Parameter {
+    Parameter {
+        name,
+        get,
+        set: Some(set),
+    }
+}
+
+/// Every parameter, in the order of their names.
+pub const PARAMETERS: &[Parameter] = &[
+    fixed("appendonly", |_| "no".to_owned()),
+    fixed("bind", |node| node.settings.node.bind.to_string()),
+    changeable(
+        "client-query-buffer-limit",
+        |node| node.parameters.limits.load().query_bytes_max.to_string(),
+        |node, text| {
+            let bytes = bytes_within(text, 1 << 20..=3 << 30)?;
+            node.parameters
+                .change_limits(|limits| limits.query_bytes_max = bytes);
+            Ok(())
+        },
+    ),
+    fixed("databases", |_| "1".to_owned()),
+    changeable(
+        "maxclients",
+        |node| node.parameters.maxclients.load(Relaxed).to_string(),
+        |node, text| {
+            node.parameters
+                .maxclients
+                .store(number_within(text, 1..=u64::from(u32::MAX))?, Relaxed);
+            Ok(())
+        },
+    ),
+    changeable(
+        "maxmemory",
+        |node| node.store.maxmemory_bytes().to_string(),
+        |node, text| {
+            node.store
+                .set_maxmemory_bytes(bytes_within(text, 0..=u64::MAX)?);
+            Ok(())
+        },
+    ),
+    changeable(
+        "maxmemory-policy",
+        |node| node.store.policy().name().to_owned(),
+        |node, text| {
+            let known = node.store.set_policy(text);
+            known.then_some(()).ok_or_else(|| {
+                let names: Vec<_> = POLICIES.iter().map(|policy| policy.name()).collect();
+                format!(
+                    "argument(s) must be one of the following: {}",
+                    names.join(", ")
+                )
+            })
+        },
+    ),
+    fixed("port", |node| node.settings.node.port.to_string()),
+    changeable(
+        "protected-mode",
+        |node| yes_or_no(node.parameters.protected_mode.load(Relaxed)),
+        |node, text| {
+            let on = match text.to_ascii_lowercase().as_str() {
+                "yes" => true,
+                "no" => false,
+                _ => return Err("argument must be 'yes' or 'no'".to_owned()),
+            };
+            node.parameters.protected_mode.store(on, Relaxed);
+            Ok(())
+        },
+    ),
+    changeable(
+        "proto-max-bulk-len",
+        |node| node.parameters.limits.load().bulk_bytes_max.to_string(),
+        |node, text| {
+            // A value never is longer, so a longer argument could not be used.
+            let bytes = bytes_within(text, 1 << 20..=512 << 20)?;
+            node.parameters
+                .change_limits(|limits| limits.bulk_bytes_max = bytes);
+            Ok(())
+        },
+    ),
+    changeable(
+        "requirepass",
+        |node| {
+            let password = node.parameters.requirepass.load();
+            password
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        },
+        |node, text| {
+            let password = (!text.is_empty()).then(|| text.to_owned().into());
+            node.parameters.requirepass.store(password);
+            Ok(())
+        },
+    ),
+    fixed("save", |_| String::new()),
+    changeable(
+        "tcp-keepalive",
+        |node| {
+            node.parameters
+                .tcp_keepalive_seconds
+                .load(Relaxed)
+                .to_string()
+        },
+        |node, text| {
+            let seconds = number_within(text, 0..=i32::MAX as u64)?;
+            node.parameters
+                .tcp_keepalive_seconds
+                .store(seconds, Relaxed);
+            Ok(())
+        },
+    ),
+    changeable(
+        "timeout",
+        |node| node.parameters.timeout_seconds.load(Relaxed).to_string(),
+        |node, text| {
+            let seconds = number_within(text, 0..=i32::MAX as u64)?;
+            node.parameters.timeout_seconds.store(seconds, Relaxed);
+            Ok(())
+        },
+    ),
+];
+
+fn yes_or_no(on: bool) -> String {
+    if on { "yes" } else { "no" }.to_owned()
+}
+
+fn number_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let number: i64 = text
+        .parse()
+        .map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+    u64::try_from(number)
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            format!(
+                "argument must be between {} and {} inclusive",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+fn bytes_within(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
+    let bytes = memory(text).ok_or("argument must be a memory value")?;
+    usize::try_from(bytes)
+        .ok()
+        .filter(|_| range.contains(&bytes))
+        .ok_or_else(|| {
+            format!(
+                "argument must be between {} and {} inclusive",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+/// Bytes, as `redis.conf` writes them: `1k` is 1000, `1kb` is 1024, in any case.
+fn memory(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_redis_reads_it() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("100b", Some(100)),
+            ("1k", Some(1000)),
+            ("1KB", Some(1024)),
+            ("2mb", Some(2 << 20)),
+            ("1gb", Some(1 << 30)),
+            ("kb", None),
+            ("-1", None),
+            ("1x", None),
+            ("99999999999gb", None),
+        ] {
+            assert_eq!(memory(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_set_is_what_is_shown_afterwards() {
+        let node = Node::alone(Settings::default());
+        for parameter in PARAMETERS {
+            let Some(set) = parameter.set else { continue };
+            let shown = (parameter.get)(&node);
+            set(&node, &shown).unwrap();
+            assert_eq!((parameter.get)(&node), shown, "{}", parameter.name);
+        }
+        let names: Vec<_> = PARAMETERS.iter().map(|parameter| parameter.name).collect();
+        assert!(names.is_sorted());
+    }
+}

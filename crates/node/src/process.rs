@@ -1,0 +1,84 @@
+//! What the system says of this process: memory, processor time, names.
+
+use std::fs;
+
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::system::{sysinfo, uname};
+use tikv_jemalloc_ctl::{epoch, stats};
+
+/// What the process uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Bytes that the program has allocated.
+    pub allocated: u64,
+    /// Bytes of the pages that hold them.
+    pub active: u64,
+    /// Bytes of the allocator's pages that are in memory.
+    pub allocator_resident: u64,
+    /// Bytes of the process that are in memory.
+    pub resident: u64,
+    /// Bytes of memory that the machine has.
+    pub machine: u64,
+    /// Seconds of processor time spent in the program.
+    pub user_seconds: f64,
+    /// Seconds of processor time spent in the kernel.
+    pub system_seconds: f64,
+}
+
+impl Usage {
+    /// What the process uses now. What cannot be found out is zero.
+    #[must_use]
+    pub fn now() -> Usage {
+        // The allocator's numbers are those of the last time that its epoch was advanced.
+        let _ = epoch::advance();
+        let bytes = |result: Result<usize, _>| result.map_or(0, |bytes: usize| bytes as u64);
+        let (user_seconds, system_seconds) = processor_seconds();
+        let machine = sysinfo();
+        Usage {
+            allocated: bytes(stats::allocated::read().map_err(drop)),
+            active: bytes(stats::active::read().map_err(drop)),
+            allocator_resident: bytes(stats::resident::read().map_err(drop)),
+            resident: resident_pages() * page_size() as u64,
+            machine: machine.totalram * u64::from(machine.mem_unit),
+            user_seconds,
+            system_seconds,
+        }
+    }
+}
+
+fn resident_pages() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    text.split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Of the user's part and the kernel's.
+fn processor_seconds() -> (f64, f64) {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program is in parentheses and may contain anything; 11 fields follow it.
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .map(|field| field.parse().unwrap_or(0.0));
+    let mut seconds = || ticks.next().unwrap_or(0.0) / clock_ticks_per_second() as f64;
+    (seconds(), seconds())
+}
+
+/// The system's name, release and machine.
+#[must_use]
+pub fn system() -> String {
+    let uname = uname();
+    let parts = [uname.sysname(), uname.release(), uname.machine()];
+    parts
+        .map(|part| part.to_string_lossy().into_owned())
+        .join(" ")
+}
+
+/// The path of the program.
+#[must_use]
+pub fn executable() -> String {
+    std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string())
+}

@@ -1,0 +1,234 @@
+//! Clients on real sockets, against a node that is a cluster by itself.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Server;
+use crate::config::Settings;
+use crate::node::Node;
+use crate::stats::Limit;
+
+struct Running {
+    node: Arc<Node>,
+    server: Server,
+}
+
+fn start(change: impl FnOnce(&mut Settings)) -> Running {
+    let mut settings = Settings::default();
+    (
+        settings.node.port,
+        settings.node.any_port,
+        settings.node.threads,
+    ) = (0, 0, 2);
+    change(&mut settings);
+    let node = Node::alone(settings);
+    let server = Server::start(&node).unwrap();
+    Running { node, server }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    socket
+}
+
+/// Sends, and reads as many bytes as are expected.
+fn expect(socket: &mut TcpStream, request: &str, reply: &str) {
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut got = vec![0; reply.len()];
+    socket.read_exact(&mut got).unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), reply, "to {request:?}");
+}
+
+/// All that comes until the node closes.
+fn rest(socket: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    socket.read_to_end(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn both_ports_answer_inline_and_multibulk_requests_in_order() {
+    let running = start(|_| {});
+    for address in [running.server.cluster_address, running.server.any_address] {
+        let mut client = connect(address);
+        expect(&mut client, "PING\r\n", "+PONG\r\n");
+        let pipeline = "*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n*1\r\n$4\r\nping\r\nfoo 'a b'\r\n\r\n";
+        let unknown = "-ERR unknown command 'foo', with args beginning with: 'a b' \r\n";
+        expect(
+            &mut client,
+            pipeline,
+            &format!("$2\r\nhi\r\n+PONG\r\n{unknown}"),
+        );
+        for byte in "*1\r\n$4\r\nPING\r".bytes() {
+            client.write_all(&[byte]).unwrap();
+        }
+        expect(&mut client, "\n", "+PONG\r\n");
+        client.write_all(b"QUIT\r\nPING\r\n").unwrap();
+        assert_eq!(rest(&mut client), "+OK\r\n");
+    }
+    running.server.stop();
+    assert_eq!(running.node.clients.connected(), 0);
+}
+
+#[test]
+fn values_that_were_set_are_read_back() {
+    let running = start(|_| {});
+    let mut client = connect(running.server.any_address);
+    expect(
+        &mut client,
+        "SET k v\r\nGET k\r\nGET missing\r\n",
+        "+OK\r\n$1\r\nv\r\n$-1\r\n",
+    );
+    expect(
+        &mut client,
+        "MSET a 1 b 2 c 3\r\nMGET c x a\r\n",
+        "+OK\r\n*3\r\n$1\r\n3\r\n$-1\r\n$1\r\n1\r\n",
+    );
+    expect(&mut client, "DEL a b x\r\nDBSIZE\r\n", ":2\r\n:2\r\n");
+    expect(&mut client, "HELLO 3\r\n", "%7\r\n");
+    let mut other = connect(running.server.cluster_address);
+    let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    expect(
+        &mut other,
+        "MGET a b\r\nMGET {a}1 {a}2\r\n",
+        &format!("{crossed}*2\r\n$-1\r\n$-1\r\n"),
+    );
+    expect(&mut other, "FLUSHALL\r\nDBSIZE\r\n", "+OK\r\n:0\r\n");
+    running.server.stop();
+}
+
+#[test]
+fn garbage_closes_its_sender_and_nobody_else() {
+    let running = start(|_| {});
+    let mut other = connect(running.server.any_address);
+    expect(&mut other, "PING\r\n", "+PONG\r\n");
+    let mut client = connect(running.server.any_address);
+    client.write_all(b"*1\r\n!1\r\nPING\r\nmore of it").unwrap();
+    assert_eq!(
+        rest(&mut client),
+        "-ERR Protocol error: expected '$', got '!'\r\n"
+    );
+    expect(&mut other, "PING\r\n", "+PONG\r\n");
+    running.server.stop();
+    assert_eq!(
+        running.node.stats.totals().limits[Limit::Request as usize],
+        1
+    );
+}
+
+#[test]
+fn a_client_above_the_limit_is_told_so() {
+    let running = start(|settings| settings.limits.maxclients = 1);
+    let mut first = connect(running.server.any_address);
+    expect(&mut first, "PING\r\n", "+PONG\r\n");
+    let mut second = connect(running.server.any_address);
+    assert_eq!(rest(&mut second), "-ERR max number of clients reached\r\n");
+    expect(&mut first, "PING\r\n", "+PONG\r\n");
+    running.server.stop();
+}
+
+#[test]
+fn only_one_process_may_hold_a_port() {
+    let running = start(|_| {});
+    let port = running.server.cluster_address.port();
+    let mut settings = Settings::default();
+    (settings.node.port, settings.node.any_port) = (port, 0);
+    let error = Server::start(&Node::alone(settings))
+        .err()
+        .expect("the port is taken");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    running.server.stop();
+}
+
+#[test]
+fn a_client_that_never_reads_harms_nobody_and_stopping_does_not_wait_for_it_for_ever() {
+    let running = start(|settings| {
+        settings.node.threads = 1;
+        settings.timings.stop_timeout = routing::quantity::Span::from_millis(50);
+    });
+    let mut deaf = connect(running.server.any_address);
+    deaf.set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let request = format!("*2\r\n$4\r\nECHO\r\n$60000\r\n{}\r\n", "x".repeat(60_000));
+    while deaf.write_all(request.as_bytes()).is_ok() {}
+    let mut other = connect(running.server.any_address);
+    expect(&mut other, "PING\r\n", "+PONG\r\n");
+    let held = |node: &Node| -> u64 {
+        let cards = node.clients.all();
+        let bytes = |card: &Arc<crate::client_state::ClientCard>| {
+            card.output_bytes.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        cards.iter().map(bytes).sum()
+    };
+    assert!(
+        (1..200_000).contains(&held(&running.node)),
+        "{}",
+        held(&running.node)
+    );
+    running.server.stop();
+}
+
+#[test]
+fn a_stop_loses_no_reply_to_what_has_arrived() {
+    let running = start(|_| {});
+    let mut clients: Vec<_> = (0..8)
+        .map(|_| connect(running.server.any_address))
+        .collect();
+    for client in &mut clients {
+        expect(client, "PING\r\n", "+PONG\r\n");
+        client
+            .write_all("ECHO abc\r\n".repeat(1000).as_bytes())
+            .unwrap();
+    }
+    running.server.stop();
+    for client in &mut clients {
+        client.shutdown(Shutdown::Write).ok();
+        let text = rest(client);
+        assert_eq!(
+            text.len() % "$3\r\nabc\r\n".len(),
+            0,
+            "no reply is cut in half"
+        );
+        assert_eq!(text, "$3\r\nabc\r\n".repeat(1000));
+    }
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let running = start(|settings| settings.node.requirepass = Some("secret".to_owned()));
+    let mut client = connect(running.server.any_address);
+    expect(
+        &mut client,
+        "DBSIZE\r\n",
+        "-NOAUTH Authentication required.\r\n",
+    );
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    expect(
+        &mut client,
+        "AUTH secre\r\nAUTH bob secret\r\n",
+        &format!("{wrong}{wrong}"),
+    );
+    let mut long = connect(running.server.any_address);
+    long.write_all(b"*11\r\n").unwrap();
+    assert_eq!(
+        rest(&mut long),
+        "-ERR Protocol error: unauthenticated multibulk length\r\n"
+    );
+    expect(
+        &mut client,
+        "AUTH default secret\r\nPING\r\n",
+        "+OK\r\n+PONG\r\n",
+    );
+    expect(
+        &mut client,
+        "RESET\r\nPING\r\n",
+        "+RESET\r\n-NOAUTH Authentication required.\r\n",
+    );
+    running.server.stop();
+}

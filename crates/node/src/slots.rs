@@ -1,0 +1,121 @@
+//! The slots of this node: replication's replicas over the store's tables, with the tokens of this
+//! node's connections waiting in them.
+
+use std::sync::Arc;
+
+use cluster::replication::{Context, Locked, Out, Replicas, Settings};
+use cluster::{Epoch, Member, Placement, SLOTS, Slot, Time, Version, clock};
+
+use crate::client_state::Written;
+use crate::gather::Token;
+use crate::store::{SlotTable, Store, Tally};
+
+/// This node's replicas of all slots.
+pub type NodeReplicas = Replicas<SlotTable, Token>;
+
+/// Performs what a slot left to be done: the driver of the node's replication does.
+pub type Perform = Box<dyn Fn(Out<Token>) + Send + Sync>;
+
+/// Every slot, and what is done with what a slot leaves behind once its lock is released.
+pub struct Slots {
+    replicas: Arc<NodeReplicas>,
+    perform: Perform,
+}
+
+impl Slots {
+    /// The slots of a member of a cluster.
+    #[must_use]
+    pub fn new(replicas: Arc<NodeReplicas>, perform: Perform) -> Slots {
+        Slots { replicas, perform }
+    }
+
+    /// The slots of a node that is a cluster by itself: it leads them all, alone and for good.
+    #[must_use]
+    pub fn alone(store: &Store, me: Member) -> Slots {
+        let replicas = Replicas::new(me, SLOTS, Settings::default(), |_| store.table());
+        let placement = Arc::new(Placement {
+            epoch: Epoch(1),
+            rev: 1,
+            primary: Some(me),
+            last_primary: Some((me, Epoch(1))),
+            in_sync: vec![me],
+            write_quorum: 1,
+            learners: Vec::new(),
+        });
+        replicas.extend_group_lease(Time::MAX);
+        let placements = Slot::all().map(|slot| (slot, Arc::clone(&placement)));
+        // Nobody waits for anything yet, and a set of one member never changes.
+        replicas.placed(clock::now(), placements, &mut Out::default());
+        let release = |out: Out<Token>| {
+            for (token, outcome) in out.released {
+                token.resolve(outcome);
+            }
+        };
+        Slots::new(Arc::new(replicas), Box::new(release))
+    }
+
+    /// The replicas, for those who feed them with messages and placements.
+    #[must_use]
+    pub fn replicas(&self) -> &Arc<NodeReplicas> {
+        &self.replicas
+    }
+
+    /// What some calls on a locked slot take.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        self.replicas.context()
+    }
+
+    /// Takes the lock of a slot: for microseconds, never while something is awaited.
+    #[must_use]
+    pub fn lock(&self, slot: Slot) -> Locked<'_, SlotTable, Token> {
+        self.replicas.lock(slot)
+    }
+
+    /// What the entries of all slots amount to. Takes one lock after the other.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for slot in self.replicas.slots() {
+            sum += self.lock(slot).table.tally();
+        }
+        sum
+    }
+
+    /// On how many nodes besides this one all that was written is. Of writes that are no longer
+    /// remembered, what their acknowledgement has said.
+    #[must_use]
+    pub fn replicas_of(&self, written: &Written) -> i64 {
+        let besides = |copies: usize| i64::try_from(copies).unwrap_or(i64::MAX).saturating_sub(1);
+        let of_slot = |&(slot, version): &(Slot, Version)| {
+            let replica = self.lock(slot);
+            let acknowledged = usize::from(replica.placement().write_quorum);
+            let copies = replica.copies_of(version);
+            besides(if written.more {
+                copies.min(acknowledged)
+            } else {
+                copies
+            })
+        };
+        written
+            .records()
+            .iter()
+            .map(of_slot)
+            .min()
+            .unwrap_or_else(|| self.replicas_everywhere())
+    }
+
+    /// Who has written nothing has it everywhere.
+    fn replicas_everywhere(&self) -> i64 {
+        let slot = self.replicas.slots().next().expect("a member has slots");
+        i64::try_from(self.lock(slot).placement().in_sync.len())
+            .map_or(0, |count| (count - 1).max(0))
+    }
+
+    /// Performs what calls on a slot left to be done. No slot's lock is held.
+    pub fn perform(&self, out: Out<Token>) {
+        if !out.released.is_empty() || !out.proposals.is_empty() || !out.reports.is_empty() {
+            (self.perform)(out);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Commands whose keys are in several slots, for clients that know nothing of slots: each slot's
+//! part runs by itself, and the replies are put together.
+//!
+//! A part's reply is taken as it is encoded, so that it may as well come from another node.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BytesMut};
+use cluster::Slot;
+
+use crate::command::session::LaterResult;
+use crate::command::table::{Command, KeyHandler, Keys};
+use crate::command::{Args, Later, Session};
+use crate::dispatch::{Replies, Request};
+use crate::error::CommandError;
+use crate::execute::execute;
+use crate::gather::{Gather, Timeouts};
+use crate::resp::{Reply, RespVersion, Span};
+
+/// The hint of the commands that may be split.
+pub(crate) const TIP: &str = "request_policy:multi_shard";
+
+/// How the replies of the parts become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Join {
+    /// They are counts: their sum.
+    Sum,
+    /// They say OK.
+    AllOk,
+    /// They hold an element for each key: all of them, in the order of the request.
+    InOrder,
+}
+
+impl Join {
+    fn of(command: &Command) -> Join {
+        if command.has_tip("response_policy:agg_sum") {
+            Join::Sum
+        } else if command.has_tip("response_policy:all_succeeded") {
+            Join::AllOk
+        } else {
+            Join::InOrder
+        }
+    }
+}
+
+/// One slot's part of a request.
+#[derive(Default)]
+struct Part {
+    /// The command's name, and the words that belong to the slot.
+    spans: Vec<Span>,
+    /// Which of the request's keys these are.
+    keys: Vec<usize>,
+    reply: BytesMut,
+    gather: Gather,
+}
+
+/// Runs each slot's part. If all is certain then, the reply is there at once.
+pub(crate) fn split(
+    session: &mut Session<'_>,
+    command: &'static Command,
+    handler: KeyHandler,
+    request: Request<'_>,
+    replies: &mut Replies<'_>,
+) -> Result<(), CommandError> {
+    let version = session.client.version;
+    let (mut parts, keys) = parts_of(command, request)?;
+    for (slot, part) in &mut parts {
+        let mut args = Args::new(request.buffer, &part.spans, command.name);
+        let mut own = Replies {
+            out: &mut part.reply,
+            gather: &mut part.gather,
+        };
+        if let Err(error) = execute(session, *slot, command, handler, &mut args, &mut own) {
+            Reply::Error(error).encode(version, &mut part.reply);
+        }
+    }
+    let join = Join::of(command);
+    let mut parts: Vec<Part> = parts.into_values().collect();
+    if parts.iter().all(|part| part.gather.is_empty()) {
+        let reply = joined(join, &parts, keys)?;
+        reply.encode(version, replies.out);
+        return Ok(());
+    }
+    let timings = &session.node.settings.timings;
+    let timeouts = Timeouts {
+        read: timings.read_timeout.0,
+        write: timings.write_timeout.0,
+    };
+    let reply = async move { settled(&mut parts, version, timeouts, join, keys).await };
+    replies
+        .gather
+        .wait_for(replies.out.len(), Later::beside(reply));
+    Ok(())
+}
+
+async fn settled(
+    parts: &mut [Part],
+    version: RespVersion,
+    timeouts: Timeouts,
+    join: Join,
+    keys: usize,
+) -> LaterResult {
+    let waits = parts.iter_mut().filter(|part| !part.gather.is_empty());
+    // Whatever error a part turns into becomes the error of the whole, and is counted there.
+    let waits = waits.map(|part| {
+        part.gather
+            .settle(&mut part.reply, version, timeouts, |_| {})
+    });
+    futures_util::future::join_all(waits).await;
+    joined(join, parts, keys)
+}
+
+/// The words of each slot, and how many keys there are.
+fn parts_of(
+    command: &Command,
+    request: Request<'_>,
+) -> Result<(BTreeMap<Slot, Part>, usize), CommandError> {
+    let Keys::Every { first, step } = command.keys else {
+        return Err("CROSSSLOT Keys in request don't hash to the same slot".into());
+    };
+    let (first, step) = (usize::from(first), usize::from(step));
+    let groups = request.spans[first..].chunks(step);
+    let keys = groups.len();
+    let mut parts: BTreeMap<Slot, Part> = BTreeMap::new();
+    for (index, group) in groups.enumerate() {
+        if group.len() < step {
+            return Err(CommandError::WrongArity(command.name));
+        }
+        let part = parts
+            .entry(Slot::of(group[0].of(request.buffer)))
+            .or_default();
+        if part.spans.is_empty() {
+            part.spans.extend_from_slice(&request.spans[..first]);
+        }
+        part.spans.extend_from_slice(group);
+        part.keys.push(index);
+    }
+    Ok((parts, keys))
+}
+
+/// The replies of all parts as one. The first error is the error of the whole.
+fn joined(join: Join, parts: &[Part], keys: usize) -> LaterResult {
+    let mut sum = 0;
+    let mut elements: Vec<&[u8]> = vec![b""; keys];
+    for part in parts {
+        let reply = &part.reply[..];
+        let (kind, line) = first_line(reply).ok_or(MALFORMED)?;
+        match (kind, join) {
+            (b'-', _) => return Err(String::from_utf8_lossy(line).into_owned().into()),
+            (b':', Join::Sum) => {
+                sum += crate::command::args::integer(line).ok_or(MALFORMED)?;
+            }
+            (b'+', Join::AllOk) => {}
+            (b'*', Join::InOrder) => {
+                let mut rest = reply;
+                rest.advance(line.len() + 3);
+                for key in &part.keys {
+                    let length = element_length(rest).ok_or(MALFORMED)?;
+                    elements[*key] = &rest[..length];
+                    rest.advance(length);
+                }
+            }
+            _ => return Err(MALFORMED.into()),
+        }
+    }
+    Ok(match join {
+        Join::Sum => Reply::Int(sum),
+        Join::AllOk => Reply::Ok,
+        Join::InOrder => {
+            let mut whole = BytesMut::from(format!("*{keys}\r\n").as_bytes());
+            elements
+                .iter()
+                .for_each(|element| whole.extend_from_slice(element));
+            Reply::Encoded(whole.freeze())
+        }
+    })
+}
+
+const MALFORMED: &str = "ERR a part of the reply is malformed";
+
+/// What a reply begins with, and the rest of its first line.
+fn first_line(reply: &[u8]) -> Option<(u8, &[u8])> {
+    let (kind, rest) = reply.split_first()?;
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    Some((*kind, &rest[..end]))
+}
+
+/// How many bytes an element of a flat array takes.
+fn element_length(reply: &[u8]) -> Option<usize> {
+    let (kind, line) = first_line(reply)?;
+    let header = line.len() + 3;
+    let body = match kind {
+        b'$' => match crate::command::args::integer(line)? {
+            -1 => 0,
+            length => usize::try_from(length).ok()?.checked_add(2)?,
+        },
+        _ => 0,
+    };
+    Some(header + body).filter(|length| *length <= reply.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(reply: &str, keys: &[usize]) -> Part {
+        Part {
+            reply: reply.as_bytes().into(),
+            keys: keys.to_vec(),
+            ..Part::default()
+        }
+    }
+
+    #[test]
+    fn counts_are_added_and_elements_keep_their_places() {
+        let sum = joined(
+            Join::Sum,
+            &[part(":2\r\n", &[0, 1]), part(":1\r\n", &[2])],
+            3,
+        );
+        assert_eq!(sum, Ok(Reply::Int(3)));
+        let ok = joined(
+            Join::AllOk,
+            &[part("+OK\r\n", &[0]), part("+OK\r\n", &[1])],
+            2,
+        );
+        assert_eq!(ok, Ok(Reply::Ok));
+        let parts = [
+            part("*2\r\n$4\r\na\r\nb\r\n$-1\r\n", &[0, 2]),
+            part("*2\r\n_\r\n$0\r\n\r\n", &[1, 3]),
+        ];
+        let all = joined(Join::InOrder, &parts, 4);
+        let expected = "*4\r\n$4\r\na\r\nb\r\n_\r\n$-1\r\n$0\r\n\r\n";
+        assert_eq!(all, Ok(Reply::Encoded(expected.into())));
+    }
+
+    #[test]
+    fn an_error_of_a_part_is_the_error_of_the_whole() {
+        let parts = [part(":2\r\n", &[0]), part("-OOM no\r\n", &[1])];
+        assert_eq!(joined(Join::Sum, &parts, 2), Err("OOM no".into()));
+        for malformed in ["", ":", ":x\r\n", "*1\r\n$5\r\nab\r\n", "+OK\r\n"] {
+            let parts = [part(malformed, &[0])];
+            assert!(joined(Join::Sum, &parts, 1).is_err(), "{malformed:?}");
+            assert!(joined(Join::InOrder, &parts, 1).is_err(), "{malformed:?}");
+        }
+    }
+}
