@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use cluster::{Slot, Time};
 
 use crate::client_state::Port;
-use crate::command::table::{Command, CommandId, Run, table};
+use crate::command::table::{Command, CommandId, Run, flag, table};
 use crate::command::{Answer, Args, Session};
 use crate::error::CommandError;
 use crate::gather::Gather;
@@ -86,7 +86,7 @@ fn admit(
 ) -> Result<(CommandId, &'static Command), (Option<CommandId>, CommandError)> {
     let id = known(request).map_err(|error| (None, error))?;
     let command = table().row(id);
-    let gates = [arity, authenticated];
+    let gates = [arity, authenticated, memory];
     for gate in gates {
         gate(session, command, request).map_err(|error| (Some(id), error))?;
     }
@@ -116,10 +116,19 @@ fn arity(_: &Session<'_>, command: &'static Command, request: Request<'_>) -> Ga
 }
 
 fn authenticated(session: &Session<'_>, command: &'static Command, _: Request<'_>) -> Gate {
-    if session.client.authenticated || command.has(crate::command::table::flag::NO_AUTH) {
+    if session.client.authenticated || command.has(flag::NO_AUTH) {
         Ok(())
     } else {
         Err("NOAUTH Authentication required.".into())
+    }
+}
+
+fn memory(session: &Session<'_>, command: &'static Command, _: Request<'_>) -> Gate {
+    let needs_more = command.has(flag::DENY_OOM);
+    if needs_more && session.node.is_out_of_memory() {
+        Err(CommandError::OutOfMemory)
+    } else {
+        Ok(())
     }
 }
 

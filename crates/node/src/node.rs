@@ -78,4 +78,15 @@ impl Node {
     pub fn uptime_ms(&self) -> u64 {
         u64::try_from(clock::now().since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// Whether what takes more memory is refused. Where entries are evicted, that happens beside
+    /// the requests, and a sixteenth more than the limit is let in while it catches up.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        if !self.store.is_over_limit() {
+            return false;
+        }
+        let limit = self.store.maxmemory_bytes();
+        !self.store.policy().evicts() || self.store.used_bytes() > limit + limit / 16
+    }
 }

@@ -10,17 +10,20 @@ use crate::resp::Reply;
 type Answered<'a> = Result<Answer<'a>, CommandError>;
 
 pub(crate) fn get<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
-    let patterns: Vec<Vec<u8>> = args.map(<[u8]>::to_ascii_lowercase).collect();
-    let is_wanted = |parameter: &&Parameter| {
-        patterns
-            .iter()
-            .any(|pattern| glob::matches(pattern, parameter.name.as_bytes()))
-    };
-    let shown = PARAMETERS.iter().filter(is_wanted).map(|parameter| {
-        (
-            Reply::text(parameter.name),
-            Reply::Bulk((parameter.get)(session.node).into()),
-        )
+    let patterns: Vec<&[u8]> = args.collect();
+    let shown = PARAMETERS.iter().filter_map(|parameter| {
+        let name = parameter.name.as_bytes();
+        let is_it = |pattern: &&&[u8]| glob::matches(&pattern.to_ascii_lowercase(), name);
+        let pattern = patterns.iter().find(is_it)?;
+        // A name is shown as it was asked for.
+        let exact = pattern.eq_ignore_ascii_case(name);
+        let name = if exact {
+            Reply::Slice(pattern)
+        } else {
+            Reply::text(parameter.name)
+        };
+        let value = (parameter.get)(session.node);
+        Some((name, Reply::Bulk(value.into())))
     });
     Ok(Reply::Map(shown.collect()).into())
 }

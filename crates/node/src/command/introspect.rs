@@ -32,7 +32,7 @@ pub(crate) fn info<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answer
     if args.is_empty() {
         return all(session, args);
     }
-    let one = |name| table().find_full(name).map_or(Reply::NullArray, info_of);
+    let one = |name| table().find_full(name).map_or(Reply::Null, info_of);
     Ok(Reply::Array(args.map(one).collect()).into())
 }
 
@@ -146,9 +146,9 @@ fn info_of(id: CommandId) -> Reply<'static> {
         Reply::Int(last),
         Reply::Int(step),
         Reply::Set(names(row.categories(), &acl::NAMES)),
-        Reply::Array(tips),
-        Reply::Array(key_specification(row).into_iter().collect()),
-        Reply::Array(subcommands(id).map(info_of).collect()),
+        Reply::Set(tips),
+        Reply::Set(key_specification(row).into_iter().collect()),
+        Reply::Set(subcommands(id).map(info_of).collect()),
     ])
 }
 

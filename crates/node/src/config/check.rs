@@ -36,7 +36,11 @@ fn wrong<T>(key: impl Into<String>, problem: impl Into<String>) -> Checked<T> {
     })
 }
 
-fn within<T: Copy + PartialOrd + Display>(key: &str, value: T, range: RangeInclusive<T>) -> Checked {
+fn within<T: Copy + PartialOrd + Display>(
+    key: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Checked {
     if range.contains(&value) {
         return Ok(());
     }
