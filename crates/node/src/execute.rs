@@ -53,31 +53,25 @@ pub(crate) fn execute(
         session.client.written.note(slot, version);
     }
     // A record of a set that commits alone is committed as soon as it is made.
-    let waits = outcome.met > locked.committed();
-    let result = if waits {
-        Ok(shown(session, result, replies))
-    } else {
-        result
-    };
-    if waits {
-        let copies = Need::Copies(locked.placement().write_quorum);
-        let need = if wrote { copies } else { Need::Committed };
-        let token = replies.gather.wait_for_copies(at, replies.out.len(), wrote);
-        let waits = locked.wait(slots.context(), outcome.met, need, token, &mut out);
-        // Where too many wait, the token is dropped, and the reply counts as not known.
-        waits.unwrap_or_else(|refusal| tracing::debug!(%slot, "a reply cannot wait: {refusal}"));
+    if outcome.met <= locked.committed() {
+        drop(locked);
+        slots.perform(out);
+        return result;
     }
-    drop(locked);
-    slots.perform(out);
-    result
-}
-
-/// An error of a handler shows the state as well, so it waits like any reply.
-fn shown(session: &Session<'_>, result: Result<(), CommandError>, replies: &mut Replies<'_>) {
     if let Err(error) = result {
+        // An error of a handler shows the state as well, so it waits like any reply.
         session.node.stats.error(&error);
         Reply::Error(error).encode(session.client.version, replies.out);
     }
+    let copies = Need::Copies(locked.placement().write_quorum);
+    let need = if wrote { copies } else { Need::Committed };
+    let token = replies.gather.wait_for_copies(at, replies.out.len(), wrote);
+    let waits = locked.wait(slots.context(), outcome.met, need, token, &mut out);
+    // Where too many wait, the token is dropped, and the reply counts as not known.
+    waits.unwrap_or_else(|refusal| tracing::debug!(%slot, "a reply cannot wait: {refusal}"));
+    drop(locked);
+    slots.perform(out);
+    Ok(())
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.

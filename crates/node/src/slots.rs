@@ -67,7 +67,6 @@ impl Slots {
     }
 
     /// Takes the lock of a slot: for microseconds, never while something is awaited.
-    #[must_use]
     pub fn lock(&self, slot: Slot) -> Locked<'_, SlotTable, Token> {
         self.replicas.lock(slot)
     }
