@@ -139,7 +139,8 @@ pub struct ClientCard {
     pub query_bytes: AtomicU64,
     /// Bytes of replies that are not written.
     pub output_bytes: AtomicU64,
-    /// Since when it does not read its replies, in milliseconds since the node started; 0 if it does.
+    /// Since when it does not read its replies, in milliseconds since the node started; 0 if it
+    /// does.
     pub blocked_ms: AtomicU64,
     command: AtomicU64,
 }

@@ -1,4 +1,4 @@
-//! What a connection waits for before it writes: replies that need copies, and replies on their way.
+//! What a connection waits for before it writes: replies that need copies, replies on their way.
 //!
 //! A reply that waits for copies is encoded at once and stands in the output buffer; only if it
 //! must not go out is it replaced. So the usual end of a wait moves no byte.

@@ -31,7 +31,7 @@ pub enum Keys {
         /// The position of the count.
         count_at: u8,
     },
-    /// After the word `word`, the first half of the words are keys (`XREAD … STREAMS k1 k2 id1 id2`).
+    /// After the word `word`, the first half of the words are keys: `XREAD … STREAMS k1 k2 i1 i2`.
     After {
         /// The word, in lower case.
         word: &'static str,

@@ -324,7 +324,7 @@ pub mod access {
     ];
 }
 
-/// Categories of rights. `@read`, `@write`, `@admin`, `@dangerous` (of an admin command), `@pubsub`,
+/// Categories of rights. `@read`, `@write`, `@admin`, `@dangerous` of an admin command, `@pubsub`,
 /// `@blocking`, `@fast` and `@slow` follow from the flags.
 pub mod acl {
     /// Keys as such, whatever their type.

@@ -21,8 +21,9 @@ pub(super) const ROWS: &[Command] = &[
         .tips(UNORDERED).doc("7.0.0", "O(N) for N commands", "Documents commands."),
     plain("command|getkeys", AtLeast(4), ALWAYS, acl::CONNECTION, introspect::get_keys)
         .doc("2.8.13", "O(N) for N words", "Returns the keys of a request."),
-    plain("command|getkeysandflags", AtLeast(4), ALWAYS, acl::CONNECTION, introspect::get_keys_and_flags)
-        .doc("7.0.0", "O(N) for N words", "Returns the keys of a request and what happens to them."),
+    plain("command|getkeysandflags", AtLeast(4), ALWAYS, acl::CONNECTION,
+        introspect::get_keys_and_flags)
+        .doc("7.0.0", "O(N) for N words", "Returns a request's keys and what happens to them."),
     plain("command|help", Exactly(2), ALWAYS, acl::CONNECTION, introspect::help)
         .doc("5.0.0", "O(1)", "Lists the subcommands."),
     plain("command|info", AtLeast(2), ALWAYS, acl::CONNECTION, introspect::info)
@@ -32,7 +33,7 @@ pub(super) const ROWS: &[Command] = &[
     parent("config", 0, 0)
         .doc("2.0.0", "Depends on subcommand.", "Shows and changes parameters."),
     plain("config|get", AtLeast(3), CONFIG, 0, config::get)
-        .doc("2.0.0", "O(N) for N parameters", "Returns the parameters whose names match patterns."),
+        .doc("2.0.0", "O(N) for N parameters", "Returns parameters whose names match patterns."),
     plain("config|help", Exactly(2), ALWAYS, 0, config::help)
         .doc("5.0.0", "O(1)", "Lists the subcommands."),
     plain("config|resetstat", Exactly(2), CONFIG, 0, config::reset_stat)
@@ -40,7 +41,7 @@ pub(super) const ROWS: &[Command] = &[
     plain("config|rewrite", Exactly(2), CONFIG, 0, config::rewrite)
         .doc("2.8.0", "O(1)", "Is refused: the configuration file is the operator's."),
     plain("config|set", AtLeast(4), CONFIG, 0, config::set)
-        .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters while the node runs."),
+        .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters of a node that runs."),
     plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, server::dbsize)
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
         .doc("1.0.0", "O(1)", "Returns how many keys there are."),
