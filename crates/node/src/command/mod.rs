@@ -18,6 +18,7 @@ pub mod table;
 mod time;
 #[cfg(test)]
 mod trial;
+pub mod walk;
 
 pub use args::Args;
 pub use session::{Answer, Later, Session};

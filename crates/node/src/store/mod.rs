@@ -10,6 +10,8 @@ mod copy;
 pub mod effect;
 pub mod entry;
 pub mod evict;
+pub mod expire;
+mod led;
 mod segments;
 mod size_class;
 mod slot;
@@ -22,7 +24,9 @@ use ahash::RandomState;
 use parking_lot::Mutex;
 
 pub use entry::{Entry, Kind, Mark};
-pub use evict::{POLICIES, Policy};
+pub use evict::{Evictor, POLICIES, Policy};
+pub use expire::Expiry;
+pub use led::LedSlots;
 pub use segments::POSITION_BITS;
 pub use size_class::rounded;
 pub use slot::{SlotTable, Tally};
@@ -126,6 +130,10 @@ impl Store {
         self.shared
             .clock
             .store(evict::clock(now_unix_ms), Ordering::Relaxed);
+    }
+
+    pub(crate) fn clock(&self) -> u32 {
+        self.shared.clock()
     }
 
     /// Gives back memory of slots that were emptied or replaced, about `entries` entries of it.

@@ -222,6 +222,17 @@ impl Segments {
         None
     }
 
+    /// Whether any entry may be due one day. Of several segments it does not look at each.
+    pub(super) fn may_expire(&self) -> bool {
+        !matches!(
+            &self.form,
+            Form::One(Segment {
+                soonest: u64::MAX,
+                ..
+            })
+        )
+    }
+
     /// Shows up to `count` entries from a random place on, all of one segment.
     pub(super) fn sample(&self, random: u64, count: usize, mut visit: impl FnMut(&Entry)) {
         let mut start = random;

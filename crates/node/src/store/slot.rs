@@ -109,6 +109,11 @@ impl SlotTable {
             .map_or(Version::ZERO, |known| known.version_of(self.hash(key)))
     }
 
+    /// Whether there may be an entry that goes by itself one day. Cheap, and right if it says no.
+    pub(super) fn may_expire(&self) -> bool {
+        self.segments.may_expire()
+    }
+
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
         self.shared.hash(key)

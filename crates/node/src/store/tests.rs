@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use cluster::Version;
 use cluster::replication::{BadEffects, Table};
+use cluster::{Slot, Version};
 
 use super::effect::{Effect, Effects};
 use super::tx::{Expiry, Role};
@@ -209,4 +209,62 @@ fn dirty_and_doubtful_entries_survive_being_emptied() {
         (copy.digest(), copy.tally()),
         (table.digest(), table.tally())
     );
+}
+
+/// All slots of a store, lent by somebody who leads them all.
+pub(super) struct Lent {
+    pub(super) store: Store,
+    pub(super) now_unix_ms: u64,
+    slots: Vec<parking_lot::Mutex<SlotTable>>,
+}
+
+impl Lent {
+    pub(super) fn new(now_unix_ms: u64) -> Lent {
+        let store = store();
+        let slots = Slot::all()
+            .map(|_| parking_lot::Mutex::new(store.table()))
+            .collect();
+        Lent {
+            store,
+            now_unix_ms,
+            slots,
+        }
+    }
+
+    pub(super) fn set(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        self.change(Slot::of(key), |tx| tx.set(key, value, expiry));
+    }
+
+    pub(super) fn put(&mut self, key: &[u8], kind: Kind, value: &[u8], mark: Mark) {
+        self.change(Slot::of(key), |tx| tx.put(key, kind, value, None, mark));
+    }
+
+    pub(super) fn touch(&mut self, key: &[u8]) -> bool {
+        self.change(Slot::of(key), |tx| tx.touch(key)) == Some(true)
+    }
+
+    pub(super) fn holds(&self, key: &[u8]) -> bool {
+        self.look(Slot::of(key), |table| table.find(key).is_some()) == Some(true)
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.slots.iter().map(|slot| slot.lock().tally().keys).sum()
+    }
+}
+
+impl LedSlots for Lent {
+    fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
+        Some(look(&self.slots[slot.index()].lock()))
+    }
+
+    fn change<R>(&self, slot: Slot, change: impl FnOnce(&mut Tx<'_>) -> R) -> Option<R> {
+        let table = &mut *self.slots[slot.index()].lock();
+        let version = version(table.newest().as_u64() + 1);
+        let result = {
+            let mut tx = Tx::new(table, Role::Primary, self.now_unix_ms, version);
+            change(&mut tx)
+        };
+        table.committed(version);
+        Some(result)
+    }
 }

@@ -5,12 +5,15 @@
 //! own: recency, frequency with decay, time of arrival. A policy that does keep one (the queues of
 //! S3-FIFO) offers its candidates itself instead of letting a sample be taken.
 
+mod evictor;
 mod lru;
 
 use std::fmt::Debug;
 
 use super::entry::Entry;
 use super::slot::SlotTable;
+
+pub use evictor::Evictor;
 
 /// How many entries of a slot are looked at in one sample.
 const SAMPLE: usize = 5;
