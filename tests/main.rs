@@ -1,5 +1,7 @@
 //! Black-box tests: real processes, real clients, and the house rules.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cli;
+mod compat;
 mod deploy;
 mod tidy;

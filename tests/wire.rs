@@ -194,8 +194,8 @@ impl Frame {
         // Writing to a string does not fail.
         let _ = match &self.content {
             Content::Null => write!(out, "{kind}-1"),
-            Content::Line(text) => write!(out, "{kind}{}", text.escape_ascii()),
-            Content::Text(text) => write!(out, "{kind}\"{}\"", text.escape_ascii()),
+            Content::Line(text) => write!(out, "{kind}{}", escaped(text)),
+            Content::Text(text) => write!(out, "{kind}\"{}\"", escaped(text)),
             Content::Items(items) => {
                 out.push(kind);
                 out.push('[');
@@ -210,4 +210,8 @@ impl Frame {
             }
         };
     }
+}
+
+fn escaped(text: &[u8]) -> String {
+    text.escape_ascii().to_string().replace("\\'", "'")
 }
