@@ -14,6 +14,8 @@ pub mod clock;
 pub mod driver;
 pub mod lineage;
 pub mod member;
+#[cfg(feature = "net")]
+pub mod membership;
 pub mod metadata;
 pub mod node_info;
 pub mod placement;

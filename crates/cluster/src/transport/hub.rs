@@ -89,6 +89,7 @@ impl Hub {
 
     pub(crate) fn stop(&self) {
         self.stopped.send_replace(true);
+        *self.driver.write() = None;
     }
 
     pub(crate) fn greeting(&self, purpose: Purpose) -> Greeting {

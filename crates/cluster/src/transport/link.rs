@@ -151,4 +151,7 @@ pub trait Links: Send + Sync + 'static {
 
     /// The streams that are open now.
     fn open(&self) -> Vec<Link>;
+
+    /// Ends all streams, for good; the driver hears of each, and is let go after that.
+    fn stop(&self);
 }

@@ -45,7 +45,8 @@ pub use settings::{Limits, Settings};
 use crate::{Lineage, NodeId, NodeInfo};
 use hub::Hub;
 
-/// A node's streams with all others. Everything ends when this is dropped; the driver hears of it.
+/// A node's streams with all others. Everything ends with [`Links::stop`], or when this is
+/// dropped.
 pub struct Transport {
     hub: Arc<Hub>,
 }
@@ -110,6 +111,10 @@ impl Links for Transport {
             .iter()
             .flat_map(|peer| peer.open_links())
             .collect()
+    }
+
+    fn stop(&self) {
+        self.hub.stop();
     }
 }
 
