@@ -125,6 +125,9 @@ impl Hub {
 
     pub(crate) fn set_driver(&self, driver: Arc<dyn LinkDriver>) {
         *self.driver.write() = Some(driver);
+        for peer in self.peers() {
+            peer.changed.notify_one(); // it waited for this
+        }
     }
 
     pub(crate) fn handler(&self, kind: CallKind) -> Option<Arc<dyn Handler>> {
