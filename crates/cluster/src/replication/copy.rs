@@ -107,7 +107,13 @@ impl<T: Table, K> Replica<T, K> {
     }
 
     /// The copy is complete: it takes the place of the slot's data as one step.
-    pub(crate) fn end_copy(&mut self, from: &Sender<'_>, copy: u32, last: Version) {
+    pub(crate) fn end_copy(
+        &mut self,
+        from: &Sender<'_>,
+        copy: u32,
+        last: Version,
+        committed: Version,
+    ) {
         let Role::Follower(follower) = &mut self.role else {
             return;
         };
@@ -118,6 +124,7 @@ impl<T: Table, K> Replica<T, K> {
                 // What was known to be committed beyond this was of a history that is gone.
                 self.committed = self.committed.min(last);
                 self.history.reset(last);
+                self.commit_up_to(committed);
             }
             _ => self.detach(from),
         }

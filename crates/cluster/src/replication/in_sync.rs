@@ -2,8 +2,7 @@
 //! the old set and the new one are both in force.
 
 use super::context::Context;
-use super::message::Forward;
-use super::primary::{Attachment, Primary};
+use super::primary::Primary;
 use super::quorum::Quorum;
 use super::replica::{Out, Replica, Role};
 use super::table::Table;
@@ -51,17 +50,8 @@ impl<K> Primary<K> {
             return;
         }
         self.told = committed;
-        let message = Forward::Committed {
-            slot,
-            term: self.term,
-            committed,
-        };
         for follower in &self.followers {
-            if let Attachment::Attached { stream } = follower.state {
-                follower
-                    .peer
-                    .send(stream, message.clone(), None, usize::MAX);
-            }
+            follower.send_committed(slot, self.term, committed);
         }
     }
 

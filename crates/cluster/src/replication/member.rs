@@ -100,8 +100,7 @@ impl<T: Table, K> Replica<T, K> {
                 ..
             } => {
                 if self.is_from_source(from, term) {
-                    self.end_copy(from, copy, last);
-                    self.commit_up_to(committed);
+                    self.end_copy(from, copy, last, committed);
                 }
             }
             Forward::Seal {
@@ -254,11 +253,7 @@ impl<T: Table, K> Replica<T, K> {
             report,
         });
         let at = match last_primary {
-            Some(member) if member != context.me => {
-                let mut grants = context.grants.lock();
-                grants.exclude(member, self.slot, epoch);
-                grants.over_at(&member)
-            }
+            Some(member) if member != context.me => self.exclude(context, member, epoch),
             // A primary's lease to itself ends with its promise.
             _ => now,
         };
@@ -319,7 +314,7 @@ impl<T: Table, K> Replica<T, K> {
             unreachable!("just made")
         };
         let others = sealed.iter().filter(|member| **member != context.me);
-        primary.set_followers(context, now, others);
+        primary.set_followers(context, now, others, |_| true);
         primary.solicit(self.slot, self.placement.rev);
         self.advance(context, out);
         context.attend(self.slot);

@@ -21,6 +21,9 @@ pub(crate) struct Primary<K> {
     pub(crate) term: Epoch,
     pub(crate) phase: Phase,
     pub(crate) followers: Vec<Progress>,
+    /// Counts the attachments of all followers in this term, so that an acknowledgement of an older
+    /// one is told apart, also when a member was removed and is back.
+    attachments: u32,
     /// A change of the in-sync set that may be applied at any moment: both sets are in force.
     pub(crate) proposal: Option<Proposal>,
     /// The versions of the records that are not committed yet.
@@ -53,7 +56,7 @@ pub(crate) struct Reconciliation {
 pub(crate) struct Progress {
     pub(crate) peer: Arc<Peer>,
     pub(crate) state: Attachment,
-    /// Counts the attachments, so that an acknowledgement of an older one is told apart.
+    /// The number of its attachment: acknowledgements of an older one do not count.
     pub(crate) attachment: u32,
     /// The greatest version that it has acknowledged. Stays true within the term.
     pub(crate) held: Version,
@@ -75,6 +78,7 @@ impl<K> Primary<K> {
             term,
             phase,
             followers: Vec::new(),
+            attachments: 0,
             proposal: None,
             uncommitted: VecDeque::new(),
             stamped: Version::ZERO,
@@ -93,19 +97,26 @@ impl<K> Primary<K> {
             .find(|follower| follower.peer.member() == member)
     }
 
+    /// The next attachment's number.
+    fn next_attachment(&mut self) -> u32 {
+        self.attachments += 1;
+        self.attachments
+    }
+
     /// Keeps the progress of those who stay, starts from nothing with those who are new.
     pub(crate) fn set_followers<'a>(
         &mut self,
         context: &Context,
         now: Time,
         members: impl Iterator<Item = &'a Member>,
+        stays: impl Fn(&Member) -> bool,
     ) {
         let mut followers = Vec::new();
         for member in members {
             let known = self
                 .followers
                 .iter()
-                .position(|f| f.peer.member() == member);
+                .position(|f| f.peer.member() == member && stays(member));
             followers.push(match known {
                 Some(index) => self.followers.swap_remove(index),
                 None => Progress {
@@ -215,7 +226,8 @@ impl<K> Primary<K> {
                         copy,
                         chunk,
                     };
-                    if !follower.peer.send(stream, chunk, None, usize::MAX) {
+                    let room = follower.peer.queued_bytes() <= context.settings.queue_bytes_max;
+                    if !room || !follower.peer.send(stream, chunk, None, usize::MAX) {
                         follower.state = Attachment::Detached { asked: None };
                     }
                 }
@@ -317,6 +329,18 @@ impl Progress {
         }
     }
 
+    /// Tells an attached member how far the history is committed.
+    pub(crate) fn send_committed(&self, slot: Slot, term: Epoch, committed: Version) {
+        if let Attachment::Attached { stream } = self.state {
+            let message = Forward::Committed {
+                slot,
+                term,
+                committed,
+            };
+            self.peer.send(stream, message, None, usize::MAX);
+        }
+    }
+
     /// Whether it gets the records as they are made, on the stream that is open now.
     pub(crate) fn is_attached(&self) -> bool {
         matches!(self.state, Attachment::Attached { stream } if self.peer.open_stream() == Some(stream))
@@ -341,20 +365,26 @@ impl<T: Table, K> Replica<T, K> {
         if primary.term != term {
             return;
         }
+        let attachment = primary.next_attachment();
         let Some(follower) = primary.follower(member) else {
             return;
         };
         if follower.peer.open_stream() != Some(stream) {
             return;
         }
-        follower.attachment += 1;
+        follower.attachment = attachment;
         if let Some(records) = self.history.after(last) {
             follower.state = Attachment::Attached { stream };
-            follower.held = follower.held.max(last);
+            follower.held = last;
             for record in records {
                 follower.send_record(context, slot, term, committed, record);
             }
+            follower.send_committed(slot, term, committed);
         } else {
+            if last < follower.held {
+                // It lost what it held: it was removed meanwhile, and is back.
+                follower.held = Version::ZERO;
+            }
             let copy = follower.attachment;
             follower.state = Attachment::Copying {
                 stream,
@@ -372,21 +402,22 @@ impl<T: Table, K> Replica<T, K> {
 
     /// The member refuses what it was sent.
     pub(crate) fn refused(&mut self, context: &Context, member: &Member, stream: u64, term: Epoch) {
-        let (slot, rev) = (self.slot, self.placement.rev);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         if primary.term != term {
             return;
         }
+        let attachment = primary.next_attachment();
         let Some(follower) = primary.follower(member) else {
             return;
         };
         if follower.peer.open_stream() == Some(stream) {
-            follower.attachment += 1;
+            follower.attachment = attachment;
+            // It is asked again at the next tick, not at once: what it refuses now, because it knows
+            // a newer placement than we do, it would refuse again and again.
             follower.state = Attachment::Detached { asked: None };
-            primary.solicit(slot, rev);
-            context.attend(slot);
+            context.attend(self.slot);
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Replica<T: Table, K> {
     pub(crate) committed: Version,
     pub(crate) history: History,
     pub(crate) role: Role<T, K>,
+    /// Who gets no lease any more, since which epoch, and when its last one is over.
+    excluded: Option<(Member, Epoch, Time)>,
     /// The entries.
     pub table: T,
 }
@@ -89,6 +91,7 @@ impl<T: Table, K> Replica<T, K> {
             committed: Version::ZERO,
             history: History::default(),
             role: Role::Bystander,
+            excluded: None,
             table,
         }
     }
@@ -109,6 +112,23 @@ impl<T: Table, K> Replica<T, K> {
     #[must_use]
     pub fn last(&self) -> Version {
         self.last
+    }
+
+    /// The greatest epoch that this member has promised: it refuses what comes from smaller ones.
+    #[must_use]
+    pub fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// Where this member leads: the other members, each with the version up to which its
+    /// acknowledgements count.
+    pub fn followers(&self) -> impl Iterator<Item = (Member, Version)> {
+        let primary = self.active();
+        let followers = primary.map(|primary| primary.followers.iter());
+        followers
+            .into_iter()
+            .flatten()
+            .map(|follower| (*follower.peer.member(), follower.held))
     }
 
     /// The epoch in which this member is the slot's active primary, if it is.
@@ -269,17 +289,14 @@ impl<T: Table, K> Replica<T, K> {
         if placement.rev <= self.placement.rev && self.placement.epoch != Epoch::default() {
             return;
         }
-        self.placement = placement;
+        let before = std::mem::replace(&mut self.placement, placement);
         let epoch = self.placement.epoch;
         if epoch > self.promised {
             self.promise(context, epoch, out);
             if let Some((last_primary, _)) = self.placement.last_primary
                 && last_primary != context.me
             {
-                context
-                    .grants
-                    .lock()
-                    .exclude(last_primary, self.slot, epoch);
+                self.exclude(context, last_primary, epoch);
             }
         }
         if epoch < self.promised {
@@ -287,7 +304,7 @@ impl<T: Table, K> Replica<T, K> {
             return;
         }
         match self.placement.primary {
-            Some(primary) if primary == context.me => self.lead(context, now, out),
+            Some(primary) if primary == context.me => self.lead(context, now, &before, out),
             Some(_) => self.follow(context),
             None if !matches!(self.role, Role::Primary(_)) => self.follow(context),
             None => {}
@@ -306,8 +323,23 @@ impl<T: Table, K> Replica<T, K> {
         context.attend(self.slot);
     }
 
+    /// From now on `member`, who led before `epoch`, gets no lease for this slot. Returns when what
+    /// it was granted until the first such call is over: heartbeats go on for its other slots.
+    pub(crate) fn exclude(&mut self, context: &Context, member: Member, epoch: Epoch) -> Time {
+        if let Some((known, known_epoch, over_at)) = self.excluded
+            && (known, known_epoch) == (member, epoch)
+        {
+            return over_at;
+        }
+        let mut grants = context.grants.lock();
+        grants.exclude(member, self.slot, epoch);
+        let over_at = grants.over_at(&member);
+        self.excluded = Some((member, epoch, over_at));
+        over_at
+    }
+
     /// The placement names this member the primary of the epoch that it has promised.
-    fn lead(&mut self, context: &Context, now: Time, out: &mut Out<K>) {
+    fn lead(&mut self, context: &Context, now: Time, before: &Placement, out: &mut Out<K>) {
         let term = self.promised;
         if self.active().is_none() {
             // All of the in-sync set hold this member's state: nothing of it can be undone.
@@ -329,11 +361,12 @@ impl<T: Table, K> Replica<T, K> {
             .in_sync
             .iter()
             .chain(&self.placement.learners);
-        primary.set_followers(
-            context,
-            now,
-            members.filter(|member| **member != context.me),
-        );
+        // Where placements were skipped, a learner may have been nothing in between, and forgotten
+        // what it held. Who is in sync was not: nobody else proposes that.
+        let next = self.placement.rev == before.rev + 1;
+        let stays = |member: &Member| next || self.placement.in_sync.contains(member);
+        let others = members.filter(|member| **member != context.me);
+        primary.set_followers(context, now, others, stays);
         primary.solicit(self.slot, self.placement.rev);
         self.advance(context, out);
         context.attend(self.slot);

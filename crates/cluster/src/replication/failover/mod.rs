@@ -4,12 +4,15 @@
 //! and takes the next step. It keeps nothing that it could not find out again: a new leader fences
 //! the slots that it finds without a primary, and begins there.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod learners;
+mod work;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::{Back, Forward, Report};
-use super::quorum::Quorum;
-use crate::metadata::entry::{ActivateSlot, Entry, FenceSlot, LearnersSlot};
+use self::work::{Phase, Work};
+use super::message::{Back, Forward};
+use crate::metadata::entry::{ActivateSlot, Entry, FenceSlot};
 use crate::metadata::{Applied, State};
 use crate::{Epoch, Member, NodeId, Placement, Slot, Time};
 
@@ -76,31 +79,8 @@ pub struct Coordinator {
     work: BTreeMap<Slot, Work>,
     /// Since when a node is out of reach.
     away: BTreeMap<NodeId, Time>,
-}
-
-/// One slot's change of primary.
-#[derive(Debug)]
-struct Work {
-    epoch: Epoch,
-    since: Time,
-    asked_at: Option<Time>,
-    reports: BTreeMap<Member, Report>,
-    leases_over: BTreeSet<Member>,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Fencing,
-    Sealing,
-    Reconciling {
-        chosen: Member,
-        matched: Vec<Member>,
-        progress_at: Time,
-    },
-    Activating {
-        at: Time,
-    },
+    /// The placements for which learners were proposed, and when.
+    taught: BTreeMap<Slot, (u64, Time)>,
 }
 
 /// What a tick looks at.
@@ -134,6 +114,7 @@ impl Coordinator {
             settings,
             work: BTreeMap::new(),
             away: BTreeMap::new(),
+            taught: BTreeMap::new(),
         }
     }
 
@@ -178,7 +159,10 @@ impl Coordinator {
             }
             match &placement.primary {
                 Some(primary) if !look.is_out_of_reach(primary) => {
-                    learners.extend(self.learners(slot, placement, &look));
+                    if let Some(change) = self.learners(slot, placement, &look) {
+                        self.taught.insert(slot, (placement.rev, now));
+                        learners.push(change);
+                    }
                 }
                 // Without a primary and without work of ours: the fence was another leader's.
                 _ => {
@@ -204,6 +188,13 @@ impl Coordinator {
 
     /// What became of an entry of [`Orders::entries`]; `None` if nobody knows.
     pub fn outcome(&mut self, now: Time, entry: &Entry, applied: Option<&Applied>) {
+        if let (Entry::Activate(refused), Some(applied)) = (entry, applied) {
+            for of in refused {
+                if applied.slots.binary_search(&of.slot).is_err() {
+                    self.work.remove(&of.slot);
+                }
+            }
+        }
         let Entry::Fence(fences) = entry else { return };
         for fence in fences {
             let accepted = applied.is_some_and(|a| a.slots.binary_search(&fence.slot).is_ok());
@@ -316,6 +307,11 @@ impl Coordinator {
             }
             Phase::Sealing | Phase::Reconciling { .. } => {}
         }
+        if placement.epoch < work.epoch {
+            return None;
+        }
+        // What a dead member reported is gone with it.
+        work.reports.retain(|member, _| !look.is_dead(member));
         let ask = work
             .asked_at
             .is_none_or(|at| look.now.since(at) >= settings.retry);
@@ -342,7 +338,7 @@ impl Coordinator {
         let grace_over = look.now.since(progress_at) > settings.grace;
         let enough = matched.len() >= usize::from(placement.write_quorum) || grace_over;
         if matched.contains(&chosen) && enough && work.leases_are_over(placement, look, settings) {
-            let activation = work.activation(slot, chosen);
+            let activation = work.activation(slot, chosen, look);
             work.phase = Phase::Activating { at: look.now };
             return Some(activation);
         }
@@ -358,240 +354,5 @@ impl Coordinator {
             ));
         }
         None
-    }
-
-    /// The learners that the slot should have, if they are others than it has: together with the
-    /// in-sync members that are not dead they make up `N`.
-    fn learners(&self, slot: Slot, placement: &Placement, look: &Look<'_>) -> Option<LearnersSlot> {
-        let copies = usize::from(look.state.replication_factor());
-        let is_held = |node: &NodeId| {
-            // A node that is away for a moment keeps its place.
-            let back_soon = self
-                .away
-                .get(node)
-                .is_none_or(|since| look.now.since(*since) < self.settings.replace_after);
-            placement
-                .in_sync
-                .iter()
-                .any(|m| m.node == *node && !look.is_dead(m))
-                && back_soon
-        };
-        let wanted = (look.ring)(slot);
-        let held = wanted.iter().filter(|node| is_held(node)).count();
-        let preferred = wanted.iter().take(copies);
-        let missing_for_good = preferred.clone().any(|node| {
-            let since = self.away.get(node);
-            since.is_some_and(|since| look.now.since(*since) >= self.settings.replace_after)
-        });
-        let candidates = if missing_for_good {
-            &wanted[..]
-        } else {
-            &wanted[..copies.min(wanted.len())]
-        };
-        let learners: Vec<Member> = placement
-            .learners
-            .iter()
-            .filter(|member| look.is_up(member))
-            .copied()
-            .chain(candidates.iter().filter_map(|node| look.state.member(node)))
-            .filter(|member| look.is_up(member) && !is_held(&member.node))
-            .filter(|member| !placement.in_sync.contains(member))
-            .fold(Vec::new(), |mut learners, member| {
-                if !learners.contains(&member) && held + learners.len() < copies {
-                    learners.push(member);
-                }
-                learners
-            });
-        let rev = placement.rev;
-        (learners != placement.learners).then_some(LearnersSlot {
-            slot,
-            rev,
-            learners,
-        })
-    }
-}
-
-impl Work {
-    fn new(epoch: Epoch, since: Time) -> Work {
-        Work {
-            epoch,
-            since,
-            asked_at: None,
-            reports: BTreeMap::new(),
-            leases_over: BTreeSet::new(),
-            phase: Phase::Fencing,
-        }
-    }
-
-    /// Whether the placement has moved on without, or thanks to, this work.
-    fn is_over(&self, placement: &Placement) -> bool {
-        match self.phase {
-            Phase::Fencing => placement.epoch > self.epoch,
-            _ => placement.epoch != self.epoch || placement.primary.is_some(),
-        }
-    }
-
-    fn ask_to_seal(&self, slot: Slot, placement: &Placement, look: &Look<'_>, orders: &mut Orders) {
-        let epoch = self.epoch;
-        let last_primary = placement.last_primary.map(|(member, _)| member);
-        for member in &placement.in_sync {
-            let has_said_all =
-                self.reports.contains_key(member) && self.leases_over.contains(member);
-            if !has_said_all && !look.is_dead(member) {
-                orders.sends.push((
-                    *member,
-                    Forward::Seal {
-                        slot,
-                        epoch,
-                        last_primary,
-                    },
-                ));
-            }
-        }
-    }
-
-    /// Chooses the report with the greatest `last` once there are enough of them.
-    fn choose(
-        &mut self,
-        slot: Slot,
-        placement: &Placement,
-        look: &Look<'_>,
-        settings: &FailoverSettings,
-        orders: &mut Orders,
-    ) {
-        let sealed = self.is_sealed(placement);
-        if !sealed && !self.nothing_more_can_come(placement, look, settings) {
-            return;
-        }
-        let order = (look.ring)(slot);
-        let rank = |member: &Member| order.iter().position(|node| *node == member.node);
-        let best = self
-            .reports
-            .iter()
-            .filter(|(member, _)| !look.is_out_of_reach(member))
-            .max_by_key(|(member, report)| (report.last, std::cmp::Reverse(rank(member))));
-        let greatest = self.reports.values().map(|report| report.last).max();
-        let (chosen, members): (Member, Vec<Member>) = match best {
-            // Who has the greatest `last` must be within reach: only its log holds everything.
-            Some((member, report)) if Some(report.last) == greatest => {
-                (*member, self.reports.keys().copied().collect())
-            }
-            Some(_) => return,
-            None if sealed => return,
-            None => match self.begin_empty(look, &order) {
-                Some(begun) => begun,
-                None => return,
-            },
-        };
-        let known_committed = self.reports.values().map(|report| report.committed).max();
-        if !sealed || known_committed > greatest {
-            orders.lost.push(slot);
-        }
-        self.phase = Phase::Reconciling {
-            chosen,
-            matched: Vec::new(),
-            progress_at: look.now,
-        };
-        let epoch = self.epoch;
-        orders.sends.push((
-            chosen,
-            Forward::Choose {
-                slot,
-                epoch,
-                sealed: members,
-            },
-        ));
-    }
-
-    /// Every member that held the slot is dead: it begins empty on the nodes that there are.
-    fn begin_empty(&mut self, look: &Look<'_>, order: &[NodeId]) -> Option<(Member, Vec<Member>)> {
-        let copies = usize::from(look.state.replication_factor());
-        let members: Vec<Member> = order
-            .iter()
-            .filter_map(|node| look.state.member(node))
-            .filter(|member| look.is_up(member))
-            .take(copies)
-            .collect();
-        let chosen = *members.first()?;
-        let empty = Report {
-            last: crate::Version::ZERO,
-            committed: crate::Version::ZERO,
-        };
-        self.reports
-            .extend(members.iter().map(|member| (*member, empty)));
-        Some((chosen, members))
-    }
-
-    /// Whether the reports are those of `q` members, or the last primary's own: it holds all that
-    /// it acknowledged.
-    fn is_sealed(&self, placement: &Placement) -> bool {
-        let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
-        let reported = |member: &&Member| self.reports.contains_key(member);
-        let last_primary = placement.last_primary.map(|(member, _)| member);
-        placement.in_sync.iter().filter(reported).count() >= seal
-            || last_primary.is_some_and(|member| self.reports.contains_key(&member))
-    }
-
-    /// Whether every missing report is of a member that cannot send one, and whatever such a
-    /// member might still have been allowed to do is over. With `W = 1` a primary out of reach is
-    /// passed over in the same way.
-    fn nothing_more_can_come(
-        &self,
-        placement: &Placement,
-        look: &Look<'_>,
-        settings: &FailoverSettings,
-    ) -> bool {
-        let last_primary = placement.last_primary.map(|(member, _)| member);
-        let never_comes = |member: &Member| {
-            let passed_over = placement.write_quorum == 1
-                && Some(*member) == last_primary
-                && look.is_out_of_reach(member);
-            look.is_dead(member) || passed_over
-        };
-        let mut missing = placement
-            .in_sync
-            .iter()
-            .filter(|m| !self.reports.contains_key(m));
-        missing.all(never_comes)
-            && look.now.since(self.since) > settings.lease + settings.group_lease
-    }
-
-    /// Whether the last primary serves nobody any more: `q` members of the old set have said that
-    /// what they granted it is over, or it has sealed itself, or it has had time enough.
-    fn leases_are_over(
-        &self,
-        placement: &Placement,
-        look: &Look<'_>,
-        settings: &FailoverSettings,
-    ) -> bool {
-        let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
-        let over = placement
-            .in_sync
-            .iter()
-            .filter(|m| self.leases_over.contains(m))
-            .count();
-        let last_primary = placement.last_primary.map(|(member, _)| member);
-        over >= seal
-            || last_primary.is_some_and(|member| self.leases_over.contains(&member))
-            || self.nothing_more_can_come(placement, look, settings)
-    }
-
-    fn activation(&self, slot: Slot, primary: Member) -> ActivateSlot {
-        let matched = match &self.phase {
-            Phase::Reconciling { matched, .. } => matched.clone(),
-            _ => Vec::new(),
-        };
-        let others = self
-            .reports
-            .keys()
-            .filter(|member| !matched.contains(member));
-        let learners = others.copied().collect();
-        ActivateSlot {
-            slot,
-            epoch: self.epoch,
-            primary,
-            in_sync: matched,
-            learners,
-        }
     }
 }

@@ -1,0 +1,234 @@
+//! One slot's change of primary: what its members have reported, and what may follow from that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::message::{Forward, Report};
+use super::super::quorum::Quorum;
+use super::{FailoverSettings, Look, Orders};
+use crate::metadata::entry::ActivateSlot;
+use crate::{Epoch, Member, NodeId, Placement, Slot, Time, Version};
+
+/// One slot's change of primary.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) epoch: Epoch,
+    pub(super) since: Time,
+    pub(super) asked_at: Option<Time>,
+    pub(super) reports: BTreeMap<Member, Report>,
+    pub(super) leases_over: BTreeSet<Member>,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Fencing,
+    Sealing,
+    Reconciling {
+        chosen: Member,
+        matched: Vec<Member>,
+        progress_at: Time,
+    },
+    Activating {
+        at: Time,
+    },
+}
+
+impl Work {
+    pub(super) fn new(epoch: Epoch, since: Time) -> Work {
+        Work {
+            epoch,
+            since,
+            asked_at: None,
+            reports: BTreeMap::new(),
+            leases_over: BTreeSet::new(),
+            phase: Phase::Fencing,
+        }
+    }
+
+    /// Whether the placement has moved on without, or thanks to, this work.
+    pub(super) fn is_over(&self, placement: &Placement) -> bool {
+        match self.phase {
+            Phase::Fencing => placement.epoch > self.epoch,
+            // Of the fence's outcome one may hear before the placement shows it.
+            _ => {
+                placement.epoch > self.epoch
+                    || (placement.epoch == self.epoch && placement.primary.is_some())
+            }
+        }
+    }
+
+    pub(super) fn ask_to_seal(
+        &self,
+        slot: Slot,
+        placement: &Placement,
+        look: &Look<'_>,
+        orders: &mut Orders,
+    ) {
+        let epoch = self.epoch;
+        let last_primary = placement.last_primary.map(|(member, _)| member);
+        for member in &placement.in_sync {
+            let has_said_all =
+                self.reports.contains_key(member) && self.leases_over.contains(member);
+            if !has_said_all && !look.is_dead(member) {
+                orders.sends.push((
+                    *member,
+                    Forward::Seal {
+                        slot,
+                        epoch,
+                        last_primary,
+                    },
+                ));
+            }
+        }
+    }
+
+    /// Chooses the report with the greatest `last` once there are enough of them.
+    pub(super) fn choose(
+        &mut self,
+        slot: Slot,
+        placement: &Placement,
+        look: &Look<'_>,
+        settings: &FailoverSettings,
+        orders: &mut Orders,
+    ) {
+        let sealed = self.is_sealed(placement);
+        if !sealed && !self.nothing_more_can_come(placement, look, settings) {
+            return;
+        }
+        let order = (look.ring)(slot);
+        let rank = |member: &Member| order.iter().position(|node| *node == member.node);
+        let best = self
+            .reports
+            .iter()
+            .filter(|(member, _)| !look.is_out_of_reach(member))
+            .max_by_key(|(member, report)| (report.last, std::cmp::Reverse(rank(member))));
+        let greatest = self.reports.values().map(|report| report.last).max();
+        let (chosen, members): (Member, Vec<Member>) = match best {
+            // Who has the greatest `last` must be within reach: only its log holds everything.
+            Some((member, report)) if Some(report.last) == greatest => {
+                (*member, self.reports.keys().copied().collect())
+            }
+            Some(_) => return,
+            None if sealed => return,
+            None => match self.begin_empty(look, &order) {
+                Some(begun) => begun,
+                None => return,
+            },
+        };
+        let known_committed = self.reports.values().map(|report| report.committed).max();
+        if !sealed || known_committed > greatest {
+            orders.lost.push(slot);
+        }
+        self.phase = Phase::Reconciling {
+            chosen,
+            matched: Vec::new(),
+            progress_at: look.now,
+        };
+        let epoch = self.epoch;
+        orders.sends.push((
+            chosen,
+            Forward::Choose {
+                slot,
+                epoch,
+                sealed: members,
+            },
+        ));
+    }
+
+    /// Every member that held the slot is dead: it begins empty on the nodes that there are.
+    fn begin_empty(&mut self, look: &Look<'_>, order: &[NodeId]) -> Option<(Member, Vec<Member>)> {
+        let copies = usize::from(look.state.replication_factor());
+        let members: Vec<Member> = order
+            .iter()
+            .filter_map(|node| look.state.member(node))
+            .filter(|member| look.is_up(member))
+            .take(copies)
+            .collect();
+        let chosen = *members.first()?;
+        let empty = Report {
+            last: Version::ZERO,
+            committed: Version::ZERO,
+        };
+        self.reports
+            .extend(members.iter().map(|member| (*member, empty)));
+        Some((chosen, members))
+    }
+
+    /// Whether the reports are those of `q` members, or the last primary's own: it holds all that
+    /// it acknowledged.
+    fn is_sealed(&self, placement: &Placement) -> bool {
+        let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
+        let reported = |member: &&Member| self.reports.contains_key(member);
+        let last_primary = placement.last_primary.map(|(member, _)| member);
+        placement.in_sync.iter().filter(reported).count() >= seal
+            || last_primary.is_some_and(|member| self.reports.contains_key(&member))
+    }
+
+    /// Whether every missing report is of a member that cannot send one, and whatever such a
+    /// member might still have been allowed to do is over. With `W = 1` a primary out of reach is
+    /// passed over in the same way.
+    fn nothing_more_can_come(
+        &self,
+        placement: &Placement,
+        look: &Look<'_>,
+        settings: &FailoverSettings,
+    ) -> bool {
+        let last_primary = placement.last_primary.map(|(member, _)| member);
+        let never_comes = |member: &Member| {
+            let passed_over = placement.write_quorum == 1
+                && Some(*member) == last_primary
+                && look.is_out_of_reach(member);
+            look.is_dead(member) || passed_over
+        };
+        let mut missing = placement
+            .in_sync
+            .iter()
+            .filter(|m| !self.reports.contains_key(m));
+        missing.all(never_comes)
+            && look.now.since(self.since) > settings.lease + settings.group_lease
+    }
+
+    /// Whether the last primary serves nobody any more: `q` members of the old set have said that
+    /// what they granted it is over, or it has sealed itself, or it has had time enough.
+    pub(super) fn leases_are_over(
+        &self,
+        placement: &Placement,
+        look: &Look<'_>,
+        settings: &FailoverSettings,
+    ) -> bool {
+        let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
+        let over = placement
+            .in_sync
+            .iter()
+            .filter(|m| self.leases_over.contains(m))
+            .count();
+        let last_primary = placement.last_primary.map(|(member, _)| member);
+        over >= seal
+            || last_primary.is_some_and(|member| self.leases_over.contains(&member))
+            || self.nothing_more_can_come(placement, look, settings)
+    }
+
+    /// The end of the change. Who has died since it matched is left out.
+    pub(super) fn activation(&self, slot: Slot, primary: Member, look: &Look<'_>) -> ActivateSlot {
+        let matched: Vec<Member> = match &self.phase {
+            Phase::Reconciling { matched, .. } => matched
+                .iter()
+                .filter(|member| !look.is_dead(member))
+                .copied()
+                .collect(),
+            _ => Vec::new(),
+        };
+        let others = self
+            .reports
+            .keys()
+            .filter(|member| !matched.contains(member));
+        let learners = others.copied().collect();
+        ActivateSlot {
+            slot,
+            epoch: self.epoch,
+            primary,
+            in_sync: matched,
+            learners,
+        }
+    }
+}
