@@ -7,6 +7,7 @@ mod blob;
 pub mod sqlite;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::Version;
@@ -43,6 +44,8 @@ pub struct Value {
 /// A write of one row; no value makes it a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
+    /// By which the key has a row.
+    pub definition: Arc<Definition>,
     /// The key.
     pub key: Bytes,
     /// Taken only if it is greater than the row's.
@@ -114,7 +117,6 @@ pub trait Database {
     /// Writes rows in one transaction: for each what became of it.
     fn store<'a>(
         &'a self,
-        definition: &'a Definition,
         writes: &'a [Write],
         together: Together,
         until_unix_ms: u64,

@@ -436,15 +436,14 @@ impl Database for SqliteStore {
 
     fn store<'a>(
         &'a self,
-        definition: &'a Definition,
         writes: &'a [Write],
         together: Together,
         until_unix_ms: u64,
     ) -> LocalBoxFuture<'a, Result<Vec<Outcome>, Failure>> {
         self.transaction(until_unix_ms, async move |connection| {
-            let statements = self.table(connection, definition).await?;
             let mut outcomes = Vec::with_capacity(writes.len());
             for write in writes {
+                let statements = self.table(connection, &write.definition).await?;
                 outcomes.push(store_row(connection, &statements, write).await?);
             }
             let undo = together == Together::All && !outcomes.iter().all(Outcome::is_there);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Size, Span};
+#[cfg(test)]
+pub(crate) use settings::example as example_settings;
 pub use settings::{
     Ack, KeyspaceSettings, Mapping, MappingKind, Mode, StoreSettings, WhenFull, WriteBackSettings,
     check, check_store,
@@ -44,7 +46,7 @@ pub struct Keyspace {
     /// The cache mode.
     pub mode: Mode,
     /// What the keys are in a database; none in mode `cache`.
-    pub definition: Option<Definition>,
+    pub definition: Option<Arc<Definition>>,
     /// How many copies a reply waits for.
     pub ack: Ack,
     /// How long a clean entry is fresh.
@@ -64,7 +66,7 @@ pub struct Keyspace {
 impl Keyspace {
     /// The store's name and the definition, for a keyspace that has a database.
     #[must_use]
-    pub fn database(&self) -> Option<&Definition> {
+    pub fn database(&self) -> Option<&Arc<Definition>> {
         self.definition.as_ref()
     }
 
@@ -122,7 +124,7 @@ pub struct Document {
     /// The keyspaces, by prefix.
     pub keyspaces: Vec<Keyspace>,
     /// Definitions that no keyspace has any more; entries may still carry them.
-    pub retired: Vec<Definition>,
+    pub retired: Vec<Arc<Definition>>,
 }
 
 impl Document {
@@ -184,13 +186,12 @@ impl Keyspaces {
         let all = sorted
             .first()
             .is_some_and(|keyspace| keyspace.prefix.is_empty());
-        let retired = document.retired.into_iter().map(Arc::new).collect();
         Keyspaces {
             sorted,
             parent,
             first,
             all,
-            retired,
+            retired: document.retired,
         }
     }
 
@@ -234,23 +235,17 @@ impl Keyspaces {
 
     /// The definition with this number, also one that no keyspace has any more.
     #[must_use]
-    pub fn definition(&self, id: DefinitionId) -> Option<&Definition> {
-        let current = self
-            .sorted
-            .iter()
-            .filter_map(|keyspace| keyspace.definition.as_ref());
-        current
-            .chain(self.retired.iter().map(|old| &**old))
-            .find(|found| found.id == id)
+    pub fn definition(&self, id: DefinitionId) -> Option<&Arc<Definition>> {
+        self.definitions().find(|found| found.id == id)
     }
 
     /// Every definition, the retired ones too: the tables that a store must have.
-    pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
+    pub fn definitions(&self) -> impl Iterator<Item = &Arc<Definition>> {
         let current = self
             .sorted
             .iter()
             .filter_map(|keyspace| keyspace.definition.as_ref());
-        current.chain(self.retired.iter().map(|old| &**old))
+        current.chain(&self.retired)
     }
 
     /// Every keyspace, by prefix: what `KEYSPACE LIST` shows.

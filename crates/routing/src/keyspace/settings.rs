@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -352,7 +353,7 @@ fn definition(
     id: DefinitionId,
     prefix: &str,
     stores: &[&str],
-) -> Result<Option<Definition>, String> {
+) -> Result<Option<Arc<Definition>>, String> {
     let known = stores.join(", ");
     match (&settings.store, settings.mode) {
         (None, Mode::Cache) => Ok(None),
@@ -363,13 +364,13 @@ fn definition(
         (Some(store), _) if !stores.contains(&store.as_str()) => {
             Err(format!("there is no store {store:?}; there are: {known}"))
         }
-        (Some(store), _) => Ok(Some(Definition {
+        (Some(store), _) => Ok(Some(Arc::new(Definition {
             id,
             prefix: prefix.to_owned(),
             store: store.clone(),
             mapping: settings.mapping.clone(),
             table: format!("quorate_{}", settings.name),
-        })),
+        }))),
     }
 }
 

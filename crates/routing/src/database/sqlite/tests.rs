@@ -71,6 +71,7 @@ fn text(bytes: &'static str) -> Option<Value> {
 
 fn write(key: &'static str, stamp: Stamp, value: Option<Value>) -> Write {
     Write {
+        definition: definition().into(),
         key: Bytes::from_static(key.as_bytes()),
         stamp,
         value,
@@ -90,7 +91,7 @@ fn soon() -> u64 {
 
 async fn store(database: &SqliteStore, writes: &[Write]) -> Vec<Outcome> {
     database
-        .store(&definition(), writes, Together::Each, soon())
+        .store(writes, Together::Each, soon())
         .await
         .unwrap()
 }
@@ -169,6 +170,7 @@ async fn many_keys_are_read_in_the_order_asked() {
         .iter()
         .step_by(2)
         .map(|key| Write {
+            definition: definition().into(),
             key: key.clone(),
             stamp: at(1, 1),
             value: Some(Value {
@@ -220,16 +222,10 @@ async fn one_row_refused_undoes_what_belongs_together_and_nothing_else() {
         write("k:1", at(1, 9), text("1")),
         write("k:2", at(1, 9), text("2")),
     ];
-    let outcomes = database
-        .store(&definition(), &both, Together::All, soon())
-        .await
-        .unwrap();
+    let outcomes = database.store(&both, Together::All, soon()).await.unwrap();
     assert_eq!(outcomes, [Outcome::Landed, Outcome::Refused(at(2, 1))]);
     assert_eq!(load(&database, &["k:1", "k:2"]).await, [None, text("two")]);
-    let outcomes = database
-        .store(&definition(), &both, Together::Each, soon())
-        .await
-        .unwrap();
+    let outcomes = database.store(&both, Together::Each, soon()).await.unwrap();
     assert_eq!(outcomes, [Outcome::Landed, Outcome::Refused(at(2, 1))]);
     assert_eq!(
         load(&database, &["k:1", "k:2"]).await,
@@ -275,9 +271,7 @@ async fn nothing_starts_after_its_deadline() {
     let database = file.open().await;
     let late = write("k:1", at(1, 1), text("late"));
     let past = unix_ms() - 1;
-    let result = database
-        .store(&definition(), &[late], Together::Each, past)
-        .await;
+    let result = database.store(&[late], Together::Each, past).await;
     assert!(matches!(result, Err(Failure::NotDone(_))), "{result:?}");
     assert_eq!(load(&database, &["k:1"]).await, [None]);
 }
@@ -291,12 +285,7 @@ async fn a_locked_file_is_an_answer_in_time_and_nothing_lands_afterwards() {
     outside.execute("BEGIN IMMEDIATE").await.unwrap();
     let blocked = write("k:1", at(1, 1), text("blocked"));
     let result = database
-        .store(
-            &definition(),
-            &[blocked.clone()],
-            Together::Each,
-            unix_ms() + 300,
-        )
+        .store(&[blocked.clone()], Together::Each, unix_ms() + 300)
         .await;
     let Err(Failure::NotDone(why)) = result else {
         panic!("{result:?}")

@@ -1,0 +1,343 @@
+//! The flush: what is dirty goes to the database, oldest first, each key's latest value.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Epoch, Slot, Time, Version};
+use futures_util::future::select;
+
+use crate::cache::Cache;
+use crate::database::{Outcome, Stamp, Together, Write};
+use crate::dirty::{Owed, Owing};
+use crate::error::{Error, Refusal};
+use crate::host::{Change, Effect, Host, Locked, Mark};
+use crate::keyspace::{Definition, DefinitionId, Keyspace, WriteBackSettings};
+use crate::rule::Rule;
+
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+const UNCOMMITTED_WAIT: Duration = Duration::from_millis(5);
+
+/// One row of a batch: where it came from, so that its mark can be cleared.
+struct Source {
+    slot: Slot,
+    epoch: Epoch,
+    version: Version,
+}
+
+impl<H: Host> Cache<H> {
+    /// Takes note of a dirty entry that is to be flushed when `due`.
+    pub(crate) fn note_dirty(
+        self: &Rc<Self>,
+        slot: Slot,
+        key: &Bytes,
+        definition: DefinitionId,
+        version: Version,
+        bytes: u64,
+        due: Time,
+    ) {
+        let start = self
+            .dirty
+            .borrow_mut()
+            .note(slot, key, definition, version, bytes, due);
+        self.metrics.dirty_bytes(self.dirty_bytes());
+        if start {
+            let this = Rc::clone(self);
+            self.host.spawn(Box::pin(
+                async move { this.keep_flushing(definition).await },
+            ));
+        }
+    }
+
+    pub(crate) fn flush_interval(&self, definition: DefinitionId) -> Duration {
+        let keyspaces = self.host.keyspaces();
+        let rule = keyspaces.definition(definition);
+        let settings =
+            rule.map(|rule| settings_of(keyspaces.with_database(rule.prefix.as_bytes()), rule));
+        settings.unwrap_or_default().flush_interval.0
+    }
+
+    /// Returns when all that was dirty at the call, of one keyspace or of all, is in the database,
+    /// or refused by it for itself. Says how many keys it was.
+    ///
+    /// # Errors
+    /// If a row was refused, or a slot was lost meanwhile: then its new primary is to be asked.
+    pub async fn flush(self: &Rc<Self>, name: Option<&str>) -> Result<u64, Error> {
+        let keyspaces = self.host.keyspaces();
+        let wanted = keyspaces.definitions().filter(|definition| {
+            name.is_none_or(|name| {
+                keyspaces.named(name).and_then(|found| found.database()) == Some(definition)
+            })
+        });
+        let mut flushed = 0;
+        for definition in wanted {
+            let owed = self.dirty.borrow().owed(definition.id);
+            flushed += owed.len() as u64;
+            self.await_flush(definition, owed).await?;
+        }
+        Ok(flushed)
+    }
+
+    /// Before this node stops: the databases get what it leads, as long as they take it.
+    ///
+    /// # Errors
+    /// What could not be flushed, and why.
+    pub async fn stop(self: &Rc<Self>, patience: Duration) -> Result<u64, Error> {
+        let until = self.host.now() + patience;
+        let waited = self.within(until, self.flush(None)).await;
+        waited.unwrap_or_else(|| {
+            let left = self.dirty_bytes();
+            Err(Error::store(
+                "all",
+                format!("{left} dirty bytes are not flushed in time"),
+            ))
+        })
+    }
+
+    async fn await_flush(
+        self: &Rc<Self>,
+        definition: &Definition,
+        mut owed: Vec<Owed>,
+    ) -> Result<(), Error> {
+        let mut rejected = (0, String::new());
+        loop {
+            let changed = self.dirty.borrow().changed();
+            let mut lost = false;
+            owed.retain(|one| match self.dirty.borrow().owing(one) {
+                Owing::Still => true,
+                Owing::Paid => false,
+                Owing::Rejected(reason) => {
+                    rejected = (rejected.0 + 1, reason);
+                    false
+                }
+                Owing::SlotLost => {
+                    lost = true;
+                    false
+                }
+            });
+            if lost {
+                return Err(Error::Refused(Refusal::TryAgain));
+            }
+            if owed.is_empty() {
+                break;
+            }
+            self.dirty.borrow_mut().hurry(definition.id).fire();
+            changed.wait().await;
+        }
+        match rejected {
+            (0, _) => Ok(()),
+            (rows, reason) => Err(Error::store(
+                &definition.store,
+                format!("{rows} rows are refused, the last one because: {reason}"),
+            )),
+        }
+    }
+
+    /// Runs while something of the definition is dirty.
+    async fn keep_flushing(self: &Rc<Self>, definition: DefinitionId) {
+        let mut failures = 0;
+        loop {
+            let Some(due) = self.dirty.borrow_mut().next_due(definition) else {
+                break;
+            };
+            let hurry = self.dirty.borrow_mut().hurry(definition);
+            let now = self.host.now();
+            if due > now && !hurry.happened() {
+                let hurried = Box::pin(hurry.wait());
+                select(hurried, self.host.sleep(due.since(now))).await;
+                continue;
+            }
+            let keyspaces = self.host.keyspaces();
+            let Some(rule) = keyspaces.definition(definition).cloned() else {
+                tracing::error!(definition, "dirty keys carry a definition that is gone");
+                break;
+            };
+            let settings = settings_of(keyspaces.with_database(rule.prefix.as_bytes()), &rule);
+            let batch = self
+                .dirty
+                .borrow_mut()
+                .take_due(definition, now, settings.batch);
+            self.dirty.borrow_mut().calm_if_drained(definition);
+            let flushed = self
+                .flush_keys(&rule, batch.clone(), settings.flush_timeout.0)
+                .await;
+            let wait = match flushed {
+                Ok(sent) => {
+                    failures = 0;
+                    if sent == 0 {
+                        // What is not committed yet: in a hurry, too, it is not asked without end.
+                        self.host.sleep(UNCOMMITTED_WAIT).await;
+                    }
+                    settings.flush_interval.0
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(store = rule.store, failures, error, "flush failed");
+                    let wait = self.back_off(failures, BACK_OFF_MIN, BACK_OFF_MAX);
+                    self.host.sleep(wait).await;
+                    Duration::ZERO
+                }
+            };
+            self.dirty
+                .borrow_mut()
+                .put_back(&batch, self.host.now() + wait);
+            self.metrics.dirty_bytes(self.dirty_bytes());
+        }
+    }
+
+    /// Flushes these keys of one definition, as far as they are dirty and committed, in one
+    /// transaction. Says how many were sent.
+    pub(crate) async fn flush_keys(
+        self: &Rc<Self>,
+        definition: &Arc<Definition>,
+        mut keys: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<usize, String> {
+        keys.sort();
+        let database = self.host.database(&definition.store)?;
+        let started = self.host.now();
+        // The deadline counts from before the leases are checked.
+        let until_unix_ms = self.host.unix_ms() + timeout.as_millis() as u64;
+        let (sources, writes) = self.gather(definition, &keys, database.generation());
+        if writes.is_empty() {
+            return Ok(0);
+        }
+        let call = database.store(&writes, Together::Each, until_unix_ms);
+        let answer = self.ask(started + timeout, call).await;
+        self.metrics.flushed(
+            &definition.store,
+            writes.len(),
+            self.host.now().since(started),
+        );
+        let outcomes = answer.map_err(|failure| {
+            self.metrics.store_error(&definition.store);
+            failure.to_string()
+        })?;
+        self.take_outcomes(definition, &sources, &writes, outcomes)?;
+        Ok(writes.len())
+    }
+
+    fn gather(
+        &self,
+        definition: &Arc<Definition>,
+        keys: &[Bytes],
+        generation: u32,
+    ) -> (Vec<Source>, Vec<Write>) {
+        let mut sources = Vec::new();
+        let mut writes = Vec::new();
+        for key in keys {
+            let slot = Slot::of(key);
+            self.host.lock(slot, |locked| {
+                let Ok(epoch) = locked.lead() else { return };
+                let entry = locked.entry(key);
+                let dirty = entry.filter(
+                    |entry| matches!(entry.mark, Mark::Dirty { definition: by } if by == definition.id),
+                );
+                let Some(entry) = dirty else {
+                    self.dirty.borrow_mut().clear(key);
+                    return;
+                };
+                if entry.version > locked.committed() && self.rules.keeps(Rule::FlushCommitted) {
+                    return;
+                }
+                let version = entry.version;
+                sources.push(Source { slot, epoch, version });
+                writes.push(Write {
+                    definition: Arc::clone(definition),
+                    key: key.clone(),
+                    stamp: Stamp { generation, version },
+                    value: locked.value(key),
+                });
+            });
+        }
+        (sources, writes)
+    }
+
+    /// Clears the marks of what the database has, of each key only if it is still the flushed
+    /// version. The records are not awaited: what they say, the database knows.
+    fn take_outcomes(
+        self: &Rc<Self>,
+        definition: &Definition,
+        sources: &[Source],
+        writes: &[Write],
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), String> {
+        let mut by_slot: BTreeMap<Slot, Vec<(Epoch, Version, Bytes)>> = BTreeMap::new();
+        let mut failed = Ok(());
+        for ((source, write), outcome) in sources.iter().zip(writes).zip(outcomes) {
+            match outcome {
+                Outcome::Landed | Outcome::AlreadyExactly => {
+                    self.dirty.borrow_mut().landed(&write.key, source.version);
+                    let cleared = (source.epoch, source.version, write.key.clone());
+                    by_slot.entry(source.slot).or_default().push(cleared);
+                }
+                Outcome::Rejected(reason) => {
+                    tracing::warn!(store = definition.store, reason, "a row is refused");
+                    self.dirty.borrow_mut().rejected(&write.key, reason);
+                }
+                Outcome::Refused(stamp) => {
+                    let still = self.host.lock(source.slot, |locked| locked.lead());
+                    if still == Ok(source.epoch) {
+                        failed = Err(self.foreign(&definition.store, stamp).to_string());
+                    }
+                }
+            }
+        }
+        for (slot, landed) in by_slot {
+            self.clear_marks(slot, definition, landed);
+        }
+        failed
+    }
+
+    fn clear_marks(
+        self: &Rc<Self>,
+        slot: Slot,
+        definition: &Definition,
+        landed: Vec<(Epoch, Version, Bytes)>,
+    ) {
+        let keyspaces = self.host.keyspaces();
+        let Some(keyspace) = keyspaces.with_database(definition.prefix.as_bytes()) else {
+            return;
+        };
+        let cleared: Vec<Bytes> = self.host.lock(slot, |locked| {
+            let Ok(lead) = locked.lead() else {
+                return Vec::new();
+            };
+            let mut effects = Vec::new();
+            for (epoch, version, key) in landed {
+                let Some(entry) = locked.entry(&key) else {
+                    continue;
+                };
+                let same = entry.version == version || !self.rules.keeps(Rule::CleanIfSame);
+                if lead == epoch && same && matches!(entry.mark, Mark::Dirty { .. }) {
+                    let mark = self.clean(keyspace, definition.id, entry.has_value);
+                    effects.push(Effect {
+                        key,
+                        change: Change::Mark(mark),
+                    });
+                }
+            }
+            let keys: Vec<_> = effects.iter().map(|effect| effect.key.clone()).collect();
+            let recorded = !keys.is_empty() && self.append(locked, slot, effects).is_ok();
+            if recorded { keys } else { Vec::new() }
+        });
+        for key in &cleared {
+            self.dirty.borrow_mut().clear(key);
+        }
+    }
+}
+
+/// The flush settings of a definition; those that are not in force any more get the usual ones.
+fn settings_of(keyspace: Option<&Arc<Keyspace>>, definition: &Definition) -> WriteBackSettings {
+    let found = keyspace.filter(|found| {
+        found
+            .database()
+            .is_some_and(|current| current.id == definition.id)
+    });
+    found
+        .map(|found| found.write_back.clone())
+        .unwrap_or_default()
+}

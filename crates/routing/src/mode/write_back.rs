@@ -1,0 +1,187 @@
+//! Write-back: a write is acknowledged when W copies have it, dirty; the database gets it later.
+//!
+//! A write needs no database: it makes a load void instead of waiting for it, and takes the place
+//! of a doubt, for its flush has the greater stamp. Commands whose keys are all plain come this
+//! way too, when others stand in line for them.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cluster::{Epoch, Version};
+
+use super::write_through::{all_through, check_size, own_mode, plain, write_in_turn};
+use super::{CacheMode, Plan, Use};
+use crate::cache::{Cache, unread};
+use crate::database::Value;
+use crate::error::Error;
+use crate::host::{Change, Effect, Host, Mark, Ran, Wait};
+use crate::keyspace::{Definition, WhenFull};
+
+pub(crate) struct WriteBack;
+
+impl CacheMode for WriteBack {
+    fn database_first(&self) -> bool {
+        false
+    }
+
+    fn leaves(&self, value: Option<Value>, definition: &Definition, _clean: Mark) -> Change {
+        Change::Put(
+            value,
+            Mark::Dirty {
+                definition: definition.id,
+            },
+        )
+    }
+}
+
+/// What a write comes to in its locked step.
+enum Recorded<R> {
+    Nothing {
+        reply: R,
+        epoch: Epoch,
+        met: Version,
+    },
+    Dirty {
+        reply: R,
+        epoch: Epoch,
+        version: Version,
+    },
+    /// It would exceed the keyspace's `max_dirty_bytes`.
+    Full(Full),
+}
+
+struct Full {
+    store: String,
+    when_full: WhenFull,
+}
+
+/// Runs a writing command of which no key asks the database first.
+pub(crate) async fn write<H: Host>(
+    cache: &Rc<Cache<H>>,
+    plan: &Plan<H::Command>,
+) -> Result<H::Reply, Error> {
+    if plan.keys.iter().all(|planned| planned.used == Use::Replace) {
+        plan.keys
+            .iter()
+            .for_each(|planned| cache.void_load(&planned.key));
+    }
+    let until = cache.host.now() + plan.timeout;
+    let turns = cache
+        .turns(plan.slot, &plan.key_list(), plan.timeout)
+        .await?;
+    loop {
+        let recorded = cache
+            .when_ready(
+                plan,
+                |_| false,
+                |locked, epoch, ran| record(cache, plan, locked, epoch, ran),
+            )
+            .await?;
+        match recorded {
+            Recorded::Nothing { reply, epoch, met } => {
+                drop(turns);
+                let held = cache.host.held(plan.slot, epoch, met, Wait::Read).await;
+                return held.map(|()| reply).map_err(unread);
+            }
+            Recorded::Dirty {
+                reply,
+                epoch,
+                version,
+            } => {
+                // Who comes next waits for this record by itself, as for anything that it meets.
+                drop(turns);
+                let held = cache
+                    .host
+                    .held(plan.slot, epoch, version, Wait::Write)
+                    .await;
+                return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
+            }
+            Recorded::Full(full) => {
+                let changed = cache.dirty.borrow().changed();
+                if cache.within(until, changed.wait()).await.is_some() {
+                    continue;
+                }
+                return match full.when_full {
+                    WhenFull::WriteThrough => write_in_turn(cache, plan, turns, all_through).await,
+                    WhenFull::Refuse => Err(Error::store(
+                        &full.store,
+                        "write-back is full: max_dirty_bytes wait for the database",
+                    )),
+                };
+            }
+        }
+    }
+}
+
+fn record<H: Host>(
+    cache: &Rc<Cache<H>>,
+    plan: &Plan<H::Command>,
+    locked: &mut H::Locked<'_>,
+    epoch: Epoch,
+    ran: Ran<H::Reply>,
+) -> Result<Recorded<H::Reply>, Error> {
+    let Ran {
+        reply,
+        written,
+        met,
+    } = ran;
+    if written.is_empty() {
+        return Ok(Recorded::Nothing { reply, epoch, met });
+    }
+    if let Some(full) = over_bound(cache, plan, &written) {
+        return Ok(Recorded::Full(full));
+    }
+    let mut effects = Vec::with_capacity(written.len());
+    for (key, value) in written {
+        let planned = plan.keys.iter().find(|planned| planned.key == key);
+        let rule = planned.and_then(|planned| planned.ruled.as_ref());
+        effects.push(match rule.zip(planned.and_then(own_mode)) {
+            None => plain(key, value),
+            Some((rule, mode)) if mode.database_first() => {
+                // A key that the command only reads, found past its time: a deletion.
+                let change = WriteBack.leaves(value, &rule.definition, Mark::None);
+                Effect { key, change }
+            }
+            Some((rule, mode)) => {
+                check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
+                Effect {
+                    key,
+                    change: mode.leaves(value, &rule.definition, Mark::None),
+                }
+            }
+        });
+    }
+    let version = cache.append(locked, plan.slot, effects)?;
+    Ok(Recorded::Dirty {
+        reply,
+        epoch,
+        version,
+    })
+}
+
+/// Whether the write adds bytes where there are enough of them. What replaces as much as it brings
+/// always may.
+fn over_bound<H: Host, C>(
+    cache: &Cache<H>,
+    plan: &Plan<C>,
+    written: &[(Bytes, Option<Value>)],
+) -> Option<Full> {
+    let dirty = cache.dirty.borrow();
+    for (key, value) in written {
+        let Some(rule) = plan.rule(key).filter(|rule| rule.mode.is_some()) else {
+            continue;
+        };
+        let settings = &rule.keyspace.write_back;
+        let bytes = (key.len() + value.as_ref().map_or(0, |value| value.bytes.len())) as u64;
+        let added = bytes.saturating_sub(dirty.bytes_at(key));
+        let bound = settings.max_dirty_bytes.0;
+        if added > 0 && dirty.bytes_of(rule.definition.id) + added > bound {
+            let store = rule.definition.store.clone();
+            return Some(Full {
+                store,
+                when_full: settings.when_full,
+            });
+        }
+    }
+    None
+}

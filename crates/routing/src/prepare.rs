@@ -1,0 +1,357 @@
+//! What happens before a command can run: in the key's line, flush what is dirty elsewhere, settle
+//! what is in doubt, load what is missing.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Epoch, Slot, Version};
+
+use crate::cache::Cache;
+use crate::database::{Failure, Stamp, Value};
+use crate::error::{Error, Refusal};
+use crate::host::{Change, Effect, Given, Host, Locked, Mark, Ran, Wait};
+use crate::keyspace::Definition;
+use crate::mode::standing::{Standing, standing};
+use crate::mode::{Plan, Planned, Ruled};
+use crate::rule::Rule;
+
+/// What the database is asked about one key, and what the cache had when it was asked.
+struct Question {
+    key: Bytes,
+    rule: Ruled,
+    definition: Arc<Definition>,
+    /// The fresh number under which a doubt is settled; none for a plain load.
+    barrier: Option<Version>,
+    /// The version of the entry that was there.
+    seen: Option<Version>,
+}
+
+/// What is to be done for the keys, as one locked step found it.
+struct Sighted {
+    epoch: Epoch,
+    questions: Vec<Question>,
+    dirty: Vec<(Bytes, Arc<Definition>, Version)>,
+}
+
+/// How often a key is flushed and looked at again before the command gives up.
+const ROUNDS_MAX: usize = 3;
+
+impl<H: Host> Cache<H> {
+    /// Runs a writing command as soon as all that it needs is there, and gives what it did to
+    /// `record`, in the same locked step. The caller holds the turns of all its keys.
+    pub(crate) async fn when_ready<T>(
+        self: &Rc<Self>,
+        plan: &Plan<H::Command>,
+        dirty_first: impl Fn(&Planned) -> bool,
+        mut record: impl FnMut(&mut H::Locked<'_>, Epoch, Ran<H::Reply>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let until = self.host.now() + plan.timeout * 2;
+        let mut given = Given::new();
+        let mut given_in: Option<Epoch> = None;
+        loop {
+            let step = self.host.lock(plan.slot, |locked| {
+                let epoch = locked.lead()?;
+                if given_in.is_some_and(|earlier| earlier != epoch) {
+                    return Err(Error::Refused(Refusal::NotPrimary));
+                }
+                let now = self.host.unix_ms();
+                let needs = self.needs(locked, plan, &given, now, &dirty_first);
+                if !needs.is_empty() {
+                    return Ok(Err(needs));
+                }
+                let mut ran = locked.run(&plan.command, &given, now);
+                ran.written
+                    .retain(|(key, value)| given.get(key) != Some(value));
+                record(locked, epoch, ran).map(Ok)
+            })?;
+            let needs = match step {
+                Ok(recorded) => return Ok(recorded),
+                Err(needs) => needs,
+            };
+            if self.host.now() >= until {
+                return Err(Error::NoTurn);
+            }
+            let keys: Vec<_> = plan
+                .keys
+                .iter()
+                .filter(|planned| needs.contains(&planned.key))
+                .filter_map(|planned| Some((planned.key.clone(), planned.ruled.clone()?)))
+                .collect();
+            let flush = |key: &Bytes| {
+                plan.keys
+                    .iter()
+                    .any(|planned| planned.key == *key && dirty_first(planned))
+            };
+            let (epoch, answers) = self
+                .prepare(plan.slot, &keys, plan.timeout, flush, |_| false)
+                .await?;
+            given_in = Some(epoch);
+            given.extend(answers);
+        }
+    }
+
+    /// Asks the database about the keys, whose turns the caller holds. What comes back is in the
+    /// cache afterwards; what could not be left there is in the answer.
+    pub(crate) async fn prepare(
+        self: &Rc<Self>,
+        slot: Slot,
+        keys: &[(Bytes, Ruled)],
+        timeout: Duration,
+        flush: impl Fn(&Bytes) -> bool,
+        is_void: impl Fn(&Bytes) -> bool,
+    ) -> Result<(Epoch, Given), Error> {
+        for _ in 0..ROUNDS_MAX {
+            let sighted = self.sight(slot, keys, &flush)?;
+            if !sighted.dirty.is_empty() {
+                self.flush_first(slot, sighted.epoch, sighted.dirty, timeout)
+                    .await?;
+                continue;
+            }
+            if sighted.questions.is_empty() {
+                return Ok((sighted.epoch, Given::new()));
+            }
+            let values = self.question(&sighted.questions, timeout).await?;
+            let rule_kept = self.rules.keeps(Rule::VoidLoads);
+            let is_void = |key: &Bytes| rule_kept && is_void(key);
+            let answers = self.host.lock(slot, |locked| {
+                self.take_answers(locked, slot, &sighted, values, &is_void)
+            })?;
+            return Ok((sighted.epoch, answers));
+        }
+        Err(Error::NoTurn)
+    }
+
+    fn sight(
+        &self,
+        slot: Slot,
+        keys: &[(Bytes, Ruled)],
+        flush: &impl Fn(&Bytes) -> bool,
+    ) -> Result<Sighted, Error> {
+        let keyspaces = self.host.keyspaces();
+        let now = self.host.unix_ms();
+        let by_number = |id| {
+            keyspaces.definition(id).cloned().ok_or_else(|| {
+                Error::store(
+                    "unknown",
+                    format!("an entry carries definition {id}, which is gone"),
+                )
+            })
+        };
+        self.host.lock(slot, |locked| {
+            let epoch = locked.lead()?;
+            let mut sighted = Sighted {
+                epoch,
+                questions: Vec::new(),
+                dirty: Vec::new(),
+            };
+            for (key, rule) in keys {
+                let entry = locked.entry(key);
+                let seen = entry.map(|entry| entry.version);
+                let found = standing(entry.as_ref(), &rule.keyspace, &rule.definition, None, now);
+                let mut ask = |definition: Arc<Definition>, barrier| {
+                    let (key, rule) = (key.clone(), rule.clone());
+                    sighted.questions.push(Question {
+                        key,
+                        rule,
+                        definition,
+                        barrier,
+                        seen,
+                    });
+                };
+                match entry.map(|entry| entry.mark) {
+                    Some(Mark::Dirty { definition })
+                        if flush(key) || found == Standing::DirtyElsewhere =>
+                    {
+                        let version = seen.expect("a dirty entry has a version");
+                        sighted
+                            .dirty
+                            .push((key.clone(), by_number(definition)?, version));
+                    }
+                    Some(Mark::Doubt { definition, stamp }) => {
+                        let fresh = self.rules.keeps(Rule::FreshStamp);
+                        let barrier = if fresh { locked.fresh_stamp()? } else { stamp };
+                        ask(by_number(definition)?, Some(barrier));
+                    }
+                    _ if found == Standing::Missing => ask(Arc::clone(&rule.definition), None),
+                    _ => {}
+                }
+            }
+            Ok(sighted)
+        })
+    }
+
+    /// What the database says of each question.
+    async fn question(
+        &self,
+        questions: &[Question],
+        timeout: Duration,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let until_unix_ms = self.host.unix_ms() + timeout.as_millis() as u64;
+        let until = self.host.now() + timeout;
+        let mut groups: BTreeMap<(u32, bool), Vec<usize>> = BTreeMap::new();
+        for (at, question) in questions.iter().enumerate() {
+            groups
+                .entry((question.definition.id, question.barrier.is_some()))
+                .or_default()
+                .push(at);
+        }
+        let mut values = vec![None; questions.len()];
+        for members in groups.into_values() {
+            let definition = &questions[members[0]].definition;
+            let found = self
+                .ask_group(definition, questions, &members, until, until_unix_ms)
+                .await;
+            let found = found.map_err(|failure| {
+                self.metrics.store_error(&definition.store);
+                Error::store(&definition.store, failure.to_string())
+            })?;
+            for (at, value) in members.into_iter().zip(found) {
+                values[at] = value.map_err(|stamp| self.foreign(&definition.store, stamp))?;
+            }
+        }
+        Ok(values)
+    }
+
+    async fn ask_group(
+        &self,
+        definition: &Arc<Definition>,
+        questions: &[Question],
+        members: &[usize],
+        until: cluster::Time,
+        until_unix_ms: u64,
+    ) -> Result<Vec<Result<Option<Value>, Stamp>>, Failure> {
+        let database = self
+            .host
+            .database(&definition.store)
+            .map_err(Failure::NotDone)?;
+        let generation = database.generation();
+        let started = self.host.now();
+        let asked = members.iter().map(|&at| &questions[at]);
+        let found = if questions[members[0]].barrier.is_some() {
+            let keys: Vec<_> = asked
+                .map(|question| {
+                    let version = question.barrier.expect("the group is of barriers");
+                    (
+                        question.key.clone(),
+                        Stamp {
+                            generation,
+                            version,
+                        },
+                    )
+                })
+                .collect();
+            self.metrics.settled(&definition.store, keys.len());
+            self.ask(until, database.settle(definition, &keys, until_unix_ms))
+                .await
+        } else {
+            let keys: Vec<_> = asked.map(|question| question.key.clone()).collect();
+            self.metrics.loaded(&definition.store, keys.len());
+            let rows = self
+                .ask(until, database.load(definition, &keys, until_unix_ms))
+                .await;
+            rows.map(|rows| rows.into_iter().map(Ok).collect())
+        };
+        self.metrics
+            .store_took(&definition.store, self.host.now().since(started));
+        found
+    }
+
+    /// The lease is checked here, when the answers are taken, and nothing of what was seen may
+    /// have changed. What cannot be installed is still an answer.
+    fn take_answers(
+        self: &Rc<Self>,
+        locked: &mut H::Locked<'_>,
+        slot: Slot,
+        sighted: &Sighted,
+        values: Vec<Option<Value>>,
+        is_void: &impl Fn(&Bytes) -> bool,
+    ) -> Result<Given, Error> {
+        if self.rules.keeps(Rule::LeaseAtAnswer) && locked.lead()? != sighted.epoch {
+            return Err(Error::Refused(Refusal::NotPrimary));
+        }
+        let now = self.host.unix_ms();
+        let mut taken = Given::new();
+        let mut kept = Given::new();
+        let mut effects = Vec::new();
+        for (question, value) in sighted.questions.iter().zip(values) {
+            let now_there = locked.entry(&question.key).map(|entry| entry.version);
+            let changed = now_there != question.seen && self.rules.keeps(Rule::VoidLoads);
+            if changed || is_void(&question.key) {
+                continue;
+            }
+            let past = value
+                .as_ref()
+                .and_then(|it| it.expires_at)
+                .is_some_and(|at| at <= now);
+            let value = value.filter(|_| !past);
+            let negative = &question.rule.keyspace.negative_ttl;
+            let change = if past && question.rule.mode.is_some() {
+                Change::Put(
+                    None,
+                    Mark::Dirty {
+                        definition: question.definition.id,
+                    },
+                )
+            } else if value.is_none() && negative.0.is_zero() {
+                kept.insert(question.key.clone(), None);
+                if question.seen.is_none() {
+                    continue;
+                }
+                Change::Remove
+            } else {
+                let rule = &question.rule;
+                let mark = self.clean(&rule.keyspace, question.definition.id, value.is_some());
+                Change::Put(value.clone(), mark)
+            };
+            taken.insert(question.key.clone(), value);
+            effects.push(Effect {
+                key: question.key.clone(),
+                change,
+            });
+        }
+        if !effects.is_empty() && self.append(locked, slot, effects).is_err() {
+            kept.extend(taken);
+        }
+        Ok(kept)
+    }
+
+    /// A row has a greater stamp than the slot's own primary can have.
+    pub(crate) fn foreign(&self, store: &str, stamp: Stamp) -> Error {
+        self.metrics.foreign_stamp(store);
+        tracing::error!(
+            store,
+            ?stamp,
+            "a row of the store is written by another cluster"
+        );
+        Error::store(store, "is written by another cluster")
+    }
+
+    /// Flushes dirty keys now, whose turns the caller holds.
+    async fn flush_first(
+        self: &Rc<Self>,
+        slot: Slot,
+        epoch: Epoch,
+        dirty: Vec<(Bytes, Arc<Definition>, Version)>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let newest = dirty.iter().map(|(_, _, version)| *version).max();
+        let newest = newest.expect("there is something to flush");
+        // Only what is committed is flushed.
+        let committed = self.host.held(slot, epoch, newest, Wait::Read).await;
+        committed.map_err(crate::cache::unread)?;
+        for (key, definition, _) in dirty {
+            let flushed = self
+                .flush_keys(&definition, vec![key.clone()], timeout)
+                .await;
+            flushed.map_err(|reason| Error::store(&definition.store, reason))?;
+            let rejected = self.dirty.borrow().rejection(&key);
+            if let Some(reason) = rejected {
+                return Err(Error::store(&definition.store, reason));
+            }
+        }
+        Ok(())
+    }
+}
