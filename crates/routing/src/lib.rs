@@ -18,6 +18,7 @@ mod metrics;
 mod mode;
 mod prepare;
 pub mod quantity;
+pub mod route;
 mod rule;
 mod settle;
 mod signal;
