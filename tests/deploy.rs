@@ -106,7 +106,8 @@ fn the_pods_start_with_settings_that_are_right() {
 /// The manifests' documents; the Python environment can read YAML.
 fn manifest_documents() -> Vec<Value> {
     let script = "import json, sys, yaml\n\
-                  print(json.dumps([d for p in sys.argv[1:] for d in yaml.safe_load_all(open(p))]))";
+                  all = [d for p in sys.argv[1:] for d in yaml.safe_load_all(open(p))]\n\
+                  print(json.dumps(all))";
     let output = python("python", &["-c", script], &manifests());
     assert!(
         output.status.success(),

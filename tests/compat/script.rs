@@ -5,7 +5,7 @@
 //! `@` is about the next request, unless it says otherwise:
 //!
 //! - `@cluster`, as the first line: the script is for the cluster port.
-//! - `@client NAME`: from here on this client speaks, on a connection of its own; the first is `one`.
+//! - `@client NAME`: from here on this client speaks, on a connection of its own; first it is `one`.
 //! - `@raw REPLIES "BYTES"`: sends these bytes as they are and reads so many replies.
 //! - `@resp 2`, `@resp 3`: the request is sent in that protocol alone.
 //! - `@closes`: after the reply the server closes the connection.
@@ -208,7 +208,8 @@ fn quoted_word(text: &str) -> Result<(Vec<u8>, &str), String> {
 
 #[test]
 fn a_script_is_read() {
-    let text = "# a comment\n@cluster\nGET \"a b\\x00\\n\" c\n@about 3\n@resp 3\nTTL k\n@client two\n\
+    let text = "# a comment\n@cluster\nGET \"a b\\x00\\n\" c\n@about 3\n@resp 3\nTTL k\n\
+                @client two\n\
                 @closes\n@raw 2 \"PING\\r\\n\"\n@differs +OK -- a reason\nPING\n";
     let script = Script::parse(text).unwrap();
     assert!(script.cluster);

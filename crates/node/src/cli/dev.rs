@@ -115,29 +115,30 @@ fn toml_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-const EXAMPLE: &str = r#"# Written by `quorate dev` at each start. To change it, name a copy of it with --config.
+const EXAMPLE: &str = "\
+# Written by `quorate dev` at each start. To change it, name a copy of it with --config.
 
 # A write is in the database when it is acknowledged.
 [[keyspace]]
-name = "wt"
-match = "wt:*"
-mode = "write-through"
-store = "main"
+name = \"wt\"
+match = \"wt:*\"
+mode = \"write-through\"
+store = \"main\"
 
 # A write is on enough nodes when it is acknowledged, and in the database a moment later.
 [[keyspace]]
-name = "wb"
-match = "wb:*"
-mode = "write-back"
-store = "main"
+name = \"wb\"
+match = \"wb:*\"
+mode = \"write-back\"
+store = \"main\"
 
 # A write goes to the database alone; the next read fetches it from there.
 [[keyspace]]
-name = "wa"
-match = "wa:*"
-mode = "write-around"
-store = "main"
-"#;
+name = \"wa\"
+match = \"wa:*\"
+mode = \"write-around\"
+store = \"main\"
+";
 
 #[cfg(test)]
 mod tests {

@@ -36,10 +36,8 @@ pub(crate) fn list<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answer
     } else if args.remaining() >= 2 && args.option("id") {
         let mut cards = Vec::new();
         for id in args.by_ref() {
-            let id = integer(id)
-                .and_then(|id| u64::try_from(id).ok())
-                .filter(|id| *id > 0);
-            cards.extend(clients.get(id.ok_or("ERR Invalid client ID")?));
+            let id = integer(id).ok_or("ERR Invalid client ID")?;
+            cards.extend(u64::try_from(id).ok().and_then(|id| clients.get(id)));
         }
         cards
     } else {

@@ -190,7 +190,8 @@ fn rules_between_settings_are_checked() {
         "must be from 1 to 1000000, not 0",
     );
     expect(
-        "[[keyspace]]\nname = \"a\"\nmatch = \"a*\"\n\n[[keyspace]]\nname = \"b\"\nmatch = \"a*\"\n",
+        "[[keyspace]]\nname = \"a\"\nmatch = \"a*\"\n\n\
+         [[keyspace]]\nname = \"b\"\nmatch = \"a*\"\n",
         5,
         "match the same keys",
     );
