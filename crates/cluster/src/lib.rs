@@ -12,6 +12,8 @@
 pub mod clock;
 #[cfg(feature = "net")]
 pub mod driver;
+#[cfg(feature = "net")]
+pub mod identity;
 pub mod lineage;
 pub mod member;
 #[cfg(feature = "net")]

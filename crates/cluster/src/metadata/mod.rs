@@ -3,15 +3,61 @@
 //!
 //! [`entry`] and [`state`] are pure: the same entries in the same order give the same state on
 //! every node and in the simulation. What carries the log (Raft, its store on disk, the start-up of
-//! a new cluster) is behind the feature `net`. The keyspaces and other settings travel in the same
-//! log as documents, which are bytes to this crate.
+//! a new cluster) is behind the feature `net`; the Raft library's own types stay in this folder.
+//! The keyspaces and other settings travel in the same log as documents, which are bytes to this
+//! crate.
 
 mod applied;
 pub mod entry;
+mod founding;
+mod neighbours;
 mod rules;
 pub mod state;
+mod voters;
+
+#[cfg(feature = "net")]
+mod answer;
+#[cfg(feature = "net")]
+mod bootstrap;
+#[cfg(feature = "net")]
+mod disk;
+#[cfg(feature = "net")]
+mod driven;
+#[cfg(feature = "net")]
+mod feed;
+#[cfg(feature = "net")]
+mod group;
+#[cfg(feature = "net")]
+mod lead;
+#[cfg(feature = "net")]
+mod log_store;
+#[cfg(feature = "net")]
+mod network;
+#[cfg(feature = "net")]
+mod propose;
+#[cfg(feature = "net")]
+mod pull;
+#[cfg(feature = "net")]
+mod raft;
+#[cfg(feature = "net")]
+mod request;
+#[cfg(feature = "net")]
+mod settings;
+#[cfg(feature = "net")]
+mod state_machine;
 
 pub use applied::{Applied, Refusal};
 pub use entry::{ActivateSlot, ChangeSlot, Document, Entry, FenceSlot, Form, LearnersSlot};
+pub use neighbours::Neighbours;
 pub use rules::COPIES_MAX;
 pub use state::{DocumentRecord, NodeRecord, State};
+
+#[cfg(feature = "net")]
+pub use self::{
+    bootstrap::{BootstrapSettings, bootstrap},
+    disk::{Disk, DiskError},
+    feed::{Update, Updates},
+    group::{Group, GroupError, Leadership, Leading},
+    propose::{LeaseError, ProposeError, RegisterError},
+    settings::GroupSettings,
+};

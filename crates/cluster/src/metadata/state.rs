@@ -5,6 +5,8 @@
 //! refused, on every node alike, slot by slot. What keeps a slot's placements in one line
 //! is in `rules.rs`.
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,9 +27,12 @@ pub const DOCUMENTS_MAX: usize = 1024;
 pub const DOCUMENT_NAME_BYTES_MAX: usize = 256;
 /// The greatest size of a document.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// The greatest size of all documents: the state must fit into one message.
+pub const DOCUMENTS_BYTES_MAX: usize = 2 << 20;
 
 /// The state after some entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "image::Image", try_from = "image::Image")]
 pub struct State {
     lineage: Option<Lineage>,
     applied: u64,
@@ -359,8 +364,14 @@ impl State {
             .get(&document.name)
             .map_or(0, |known| known.rev);
         let too_many = rev == 0 && self.documents.len() >= DOCUMENTS_MAX;
+        let others = self
+            .documents
+            .iter()
+            .filter(|(name, _)| **name != document.name);
+        let total: usize = others.map(|(_, known)| known.value.len()).sum();
         let too_large = document.name.len() > DOCUMENT_NAME_BYTES_MAX
-            || document.value.len() > DOCUMENT_BYTES_MAX;
+            || document.value.len() > DOCUMENT_BYTES_MAX
+            || total + document.value.len() > DOCUMENTS_BYTES_MAX;
         if document.expect.is_some_and(|expected| expected != rev) {
             applied.refused = Some(Refusal::OtherRevision);
         } else if too_many || too_large {

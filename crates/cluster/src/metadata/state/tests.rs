@@ -423,9 +423,53 @@ fn a_document_is_set_only_over_the_revision_that_was_read() {
 }
 
 #[test]
-fn a_state_survives_its_encoding() {
+fn all_documents_together_have_a_limit() {
     let mut log = Log::of(form(3));
-    log.one(&fence_at(1));
-    let bytes = postcard::to_stdvec(&log.state).unwrap();
-    assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), log.state);
+    let mut set = |name: &str| {
+        let (name, value) = (
+            name.to_owned(),
+            Bytes::from(vec![0; DOCUMENT_BYTES_MAX - 8]),
+        );
+        log.apply(&Entry::Document(Document {
+            name,
+            value,
+            expect: None,
+        }))
+        .refused
+    };
+    assert_eq!([set("a"), set("b"), set("a")], [None; 3]);
+    assert_eq!(set("c"), Some(Refusal::Limit));
+}
+
+#[test]
+fn a_state_survives_its_encoding_which_is_short() {
+    let mut state = State::default();
+    state.apply(1, &Entry::Form(form(5)));
+    let learners = vec![member(9, 9)];
+    let entry = Entry::Learners(vec![LearnersSlot {
+        slot: slot(),
+        rev: 1,
+        learners,
+    }]);
+    state.apply(2, &entry);
+    state.apply(3, &fence_at(2));
+    let bytes = postcard::to_stdvec(&state).unwrap();
+    assert!(bytes.len() < 300_000, "{} bytes", bytes.len());
+    assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), state);
+}
+
+#[test]
+fn a_state_that_names_members_it_does_not_have_is_refused() {
+    let bytes = postcard::to_stdvec(&Log::of(form(3)).state).unwrap();
+    for cut in 0..bytes.len() {
+        assert!(postcard::from_bytes::<State>(&bytes[..cut]).is_err());
+    }
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] = damaged[at].wrapping_add(100);
+        // Whatever it reads as, it reads without a panic, and only with all its members.
+        if let Ok(state) = postcard::from_bytes::<State>(&damaged) {
+            assert!(!state.placements.is_empty());
+        }
+    }
 }
