@@ -142,6 +142,7 @@ impl Process {
         eventually(&what, || self.has_ended())
     }
 
+    #[allow(clippy::print_stderr, reason = "a test that failed says why on stderr")]
     fn show_tail(&self) {
         for path in [&self.stdout, &self.stderr] {
             let tail = tail(path);

@@ -73,7 +73,7 @@ fn every_row_of_the_command_table_has_a_script() {
     let table = node::command::table::table();
     let rows: BTreeSet<String> = table
         .ids()
-        .map(|id| table.row(id).name.replace('|', "_").replace('-', "_"))
+        .map(|id| table.row(id).name.replace(['|', '-'], "_"))
         .collect();
     let scripts: BTreeSet<String> = script_paths()
         .iter()

@@ -126,7 +126,7 @@ fn print(f: &mut fmt::Formatter<'_>, units: &[(&str, u64)], number: u64) -> fmt:
     let fits = units
         .iter()
         .rev()
-        .find(|(_, factor)| number > 0 && number % factor == 0);
+        .find(|(_, factor)| number > 0 && number.is_multiple_of(*factor));
     let (unit, factor) = fits.unwrap_or(&units[0]);
     write!(f, "{}{unit}", number / factor)
 }
