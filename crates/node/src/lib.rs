@@ -13,6 +13,7 @@ mod dispatch;
 pub mod error;
 mod execute;
 pub mod gather;
+pub mod join;
 pub mod logs;
 pub mod metrics;
 pub mod node;

@@ -13,20 +13,16 @@ use crate::store::{SlotTable, Store, Tally};
 /// This node's replicas of all slots.
 pub type NodeReplicas = Replicas<SlotTable, Token>;
 
-/// Performs what a slot left to be done: the driver of the node's replication does.
-pub type Perform = Box<dyn Fn(Out<Token>) + Send + Sync>;
-
 /// Every slot, and what is done with what a slot leaves behind once its lock is released.
 pub struct Slots {
     replicas: Arc<NodeReplicas>,
-    perform: Perform,
 }
 
 impl Slots {
     /// The slots of a member of a cluster.
     #[must_use]
-    pub fn new(replicas: Arc<NodeReplicas>, perform: Perform) -> Slots {
-        Slots { replicas, perform }
+    pub fn new(replicas: Arc<NodeReplicas>) -> Slots {
+        Slots { replicas }
     }
 
     /// The slots of a node that is a cluster by itself: it leads them all, alone and for good.
@@ -46,12 +42,7 @@ impl Slots {
         let placements = Slot::all().map(|slot| (slot, Arc::clone(&placement)));
         // Nobody waits for anything yet, and a set of one member never changes.
         replicas.placed(clock::now(), placements, &mut Out::default());
-        let release = |out: Out<Token>| {
-            for (token, outcome) in out.released {
-                token.resolve(outcome);
-            }
-        };
-        Slots::new(Arc::new(replicas), Box::new(release))
+        Slots::new(Arc::new(replicas))
     }
 
     /// The replicas, for those who feed them with messages and placements.
@@ -113,8 +104,10 @@ impl Slots {
 
     /// Performs what calls on a slot left to be done. No slot's lock is held.
     pub fn perform(&self, out: Out<Token>) {
-        if !out.released.is_empty() || !out.proposals.is_empty() || !out.reports.is_empty() {
-            (self.perform)(out);
+        // Sets are changed by ticks and coordinators spoken to by streams: never by a command.
+        debug_assert!(out.proposals.is_empty() && out.reports.is_empty());
+        for (token, outcome) in out.released {
+            token.resolve(outcome);
         }
     }
 }

@@ -119,8 +119,9 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         })
     }
 
-    /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`].
-    pub fn start(self: &Arc<Self>) {
+    /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`]. `formed` is
+    /// called once, when the cluster is known and before any slot is placed here.
+    pub fn start(self: &Arc<Self>, formed: impl FnOnce(&State) + Send + 'static) {
         let me = self.replicas.me();
         for direction in [Direction::Forward, Direction::Back] {
             self.replicas.opened(clock::now(), &me, direction, LOOPBACK);
@@ -130,7 +131,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         }
         self.links.drive(Arc::new(links::LinkEnd(Arc::clone(self))));
         let mut tasks = self.tasks.lock();
-        tasks.spawn(Arc::clone(self).follow_metadata());
+        tasks.spawn(Arc::clone(self).follow_metadata(Box::new(formed)));
         tasks.spawn(Arc::clone(self).speak_to_oneself());
         tasks.spawn(Arc::clone(self).renew_group_lease());
         tasks.spawn(Arc::clone(self).tick());

@@ -7,12 +7,21 @@ use crate::metadata::State;
 use crate::replication::{Out, Table};
 use crate::{Incarnation, Member, Slot, clock};
 
+/// What is to be done when the cluster is known.
+pub(super) type Formed = Box<dyn FnOnce(&State) + Send>;
+
 impl<T: Table, K: Waiting> Driver<T, K> {
     /// Tells the replicas and the links what the metadata group decides.
-    pub(super) async fn follow_metadata(self: Arc<Self>) {
+    pub(super) async fn follow_metadata(self: Arc<Self>, formed: Formed) {
+        let mut formed = Some(formed);
         loop {
             let state = self.metadata.state();
             let index = state.applied();
+            if state.lineage().is_some()
+                && let Some(formed) = formed.take()
+            {
+                formed(&state);
+            }
             self.take_in(&state);
             self.metadata.newer_than(index).await;
         }

@@ -1,12 +1,15 @@
 //! `quorate serve`: one node.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use node::config::{self, Flag};
+use node::join::{ClientPorts, Newcomer};
 use node::logs;
 use node::node::Node;
 use node::server::Server;
+use node::slots::Slots;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::signals::Signals;
@@ -121,20 +124,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("no runtime: {error}")))?;
-    let mut signals = runtime.block_on(async { Signals::take() })?;
-    let node = Node::alone(settings);
-    let server = Server::start(&node).map_err(|error| Failure::Run(error.to_string()))?;
+    runtime.block_on(serve(settings))
+}
+
+/// Serves clients and takes part in the cluster until it is asked to stop.
+async fn serve(settings: config::Settings) -> Result<(), Failure> {
+    let run = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
+    let mut signals = Signals::take()?;
+    let newcomer = Newcomer::open(&settings).map_err(|error| run(&error))?;
+    let slots = Slots::new(Arc::clone(&newcomer.replicas));
+    let node = Node::new(settings, newcomer.store.clone(), slots);
+    let server = Server::start(&node).map_err(|error| run(&error))?;
+    let ports = ClientPorts {
+        cluster: server.cluster_address.port(),
+        any: server.any_address.port(),
+        admin: node.settings.node.admin_port,
+    };
+    let part = newcomer
+        .join(&node.settings, ports)
+        .await
+        .map_err(|error| run(&error))?;
     let start_line = StartLine {
         cluster_port: server.cluster_address,
         any_port: server.any_address,
-        peer_port: None,
+        peer_port: Some(part.peer_address),
         admin_port: None,
         process: std::process::id(),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{start_line}");
     println!("{start_line}");
-    runtime.block_on(signals.stop());
+    signals.stop().await;
     tracing::info!("asked to stop");
+    part.stop().await;
     server.stop();
     Ok(())
 }

@@ -17,8 +17,8 @@ mod size_class;
 mod slot;
 pub mod tx;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
@@ -34,15 +34,17 @@ pub use tx::Tx;
 
 use segments::Segments;
 
-/// What the slots of a node have in common. A clone is another handle of the same.
-#[derive(Clone, Debug)]
+/// What the slots of a node have in common. A clone is another handle of the same. As it is made
+/// it has no limit, evicts nothing, and is not keyed.
+#[derive(Clone, Debug, Default)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Shared {
-    hasher: RandomState,
+    /// Known once the cluster is: before that there is no entry anywhere.
+    hasher: OnceLock<RandomState>,
     used_bytes: AtomicUsize,
     maxmemory_bytes: AtomicUsize,
     /// The position in [`POLICIES`] of the one in force.
@@ -59,22 +61,28 @@ struct Trash {
 }
 
 impl Store {
-    /// A store without a limit that evicts nothing. The seeds are the same on all nodes of a
-    /// cluster, so that a walk over a slot has one order everywhere, and known to nobody else, so
-    /// that no client makes keys collide.
+    /// A store that is keyed.
     #[must_use]
     pub fn new(seeds: [u64; 4]) -> Store {
+        let store = Store::default();
+        store.key(seeds);
+        store
+    }
+
+    /// Says by which seeds keys are hashed; nothing can be stored before. They are the same on all
+    /// nodes of a cluster, so that a walk over a slot has one order everywhere, and known to nobody
+    /// else, so that no client makes keys collide.
+    ///
+    /// # Panics
+    /// If the store has other seeds already.
+    pub fn key(&self, seeds: [u64; 4]) {
         let [first, second, third, fourth] = seeds;
-        Store {
-            shared: Arc::new(Shared {
-                hasher: RandomState::with_seeds(first, second, third, fourth),
-                used_bytes: AtomicUsize::new(0),
-                maxmemory_bytes: AtomicUsize::new(0),
-                policy: AtomicU8::new(0),
-                clock: AtomicU32::new(0),
-                trash: Mutex::new(Vec::new()),
-            }),
-        }
+        let hasher = RandomState::with_seeds(first, second, third, fourth);
+        let fresh = self.shared.hasher.set(hasher).is_ok();
+        assert!(
+            fresh,
+            "a store is keyed once: its entries lie in the order of their hashes"
+        );
     }
 
     /// An empty table for a slot.
@@ -156,7 +164,11 @@ impl Store {
 impl Shared {
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        let hasher = self
+            .hasher
+            .get()
+            .expect("slots are placed when the cluster is known");
+        hasher.hash_one(key)
     }
 
     #[inline]

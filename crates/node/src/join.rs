@@ -1,0 +1,383 @@
+//! Makes this node a member of its cluster: identity, peers' port, gossip, metadata, replication.
+//!
+//! What is made here lives on the thread that makes it, which serves no client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::driver::{Driver, DriverSettings};
+use cluster::identity::{Identity, IdentityError};
+use cluster::membership::{self, Gossip, MemberEvent, Topic};
+use cluster::metadata::{
+    BootstrapSettings, Disk, DiskError, Group, GroupError, GroupSettings, Neighbours,
+    RegisterError, bootstrap,
+};
+use cluster::replication::{self, FailoverSettings, Replicas};
+use cluster::transport::grpc::{ListenError, Listener};
+use cluster::transport::{self, Calls, Links, Secret, Transport};
+use cluster::{Member, NodeId, NodeInfo, SLOTS};
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::gather::Token;
+use crate::slots::NodeReplicas;
+use crate::store::{SlotTable, Store};
+
+/// A node that knows who it is, and holds nothing yet.
+pub struct Newcomer {
+    identity: Identity,
+    disk: Arc<Disk>,
+    /// This start of this node.
+    pub me: Member,
+    /// What all its tables share; keyed when the cluster is known.
+    pub store: Store,
+    /// Its replicas of all slots.
+    pub replicas: Arc<NodeReplicas>,
+}
+
+/// This node's part in the cluster. It ends when this is dropped.
+pub struct Part {
+    /// The metadata group, as this node sees it.
+    pub group: Group,
+    /// Who is alive.
+    pub gossip: Arc<Gossip>,
+    /// The streams to the other nodes.
+    pub transport: Arc<Transport>,
+    /// Replication's loop.
+    pub driver: Arc<Driver<SlotTable, Token>>,
+    /// Where the other nodes reach this one.
+    pub peer_address: SocketAddr,
+    joined: watch::Receiver<bool>,
+    tasks: tokio::task::JoinSet<()>,
+    _identity: Identity,
+}
+
+/// Why a node cannot take part.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The data directory.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What is kept in it.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The peers' port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The metadata group.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// The shared secret.
+    #[error("the cluster's secret: {0}")]
+    Secret(String),
+}
+
+/// Where clients reach the node.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientPorts {
+    /// Redis Cluster.
+    pub cluster: u16,
+    /// Plain clients.
+    pub any: u16,
+    /// Metrics and health.
+    pub admin: u16,
+}
+
+impl Newcomer {
+    /// Takes the data directory and begins a new start of the node that it belongs to.
+    ///
+    /// # Errors
+    /// If another process has the directory, or it cannot be read or written.
+    pub fn open(settings: &Settings) -> Result<Newcomer, JoinError> {
+        let draw = || NodeId::from_bytes(rand::rng().random());
+        let identity = Identity::open(&settings.node.data, draw)?;
+        let disk = Arc::new(Disk::open(identity.directory())?);
+        let me = Member {
+            node: identity.node(),
+            incarnation: disk.draw_incarnation()?,
+        };
+        let store = Store::default();
+        let tables = store.clone();
+        let spans = replication_settings(settings);
+        let replicas = Replicas::new(me, SLOTS, spans, |_| tables.table());
+        Ok(Newcomer {
+            identity,
+            disk,
+            me,
+            store,
+            replicas: Arc::new(replicas),
+        })
+    }
+
+    /// Opens the peers' port, looks for the other nodes, and takes up this node's part. Joining
+    /// goes on in the background; [`Part::joined`] says when it is done.
+    ///
+    /// # Errors
+    /// If the port, the secret or the metadata's log cannot be used.
+    pub async fn join(self, settings: &Settings, ports: ClientPorts) -> Result<Part, JoinError> {
+        let bind = SocketAddr::new(settings.node.bind, settings.node.peer_port);
+        let listener = Listener::bind(bind).await?;
+        let peer_address = listener.address();
+        let info = node_info(settings, ports, peer_address);
+        let transport = listener.start(transport::Settings {
+            member: self.me,
+            secret: secret(settings)?,
+            lineage: None,
+            info: info.clone(),
+            seeds: settings.cluster.seeds.addresses().to_vec(),
+            limits: transport::Limits::default(),
+        })?;
+        let links: Arc<dyn Links> = Arc::clone(&transport) as _;
+        let calls: Arc<dyn Calls> = Arc::clone(&transport) as _;
+        let gossip = Gossip::start(
+            membership::Settings::default(),
+            self.me,
+            info.clone(),
+            rand::rngs::StdRng::from_rng(&mut rand::rng()),
+            Arc::clone(&links),
+        );
+        let (neighbours, seen) = watch::channel(Neighbours::default());
+        let spans = GroupSettings::default();
+        let group_lease = spans.meta_lease;
+        let group = Group::start(self.me, self.disk, calls, seen, SLOTS, spans).await?;
+        if let Some(lineage) = *group.watch_lineage().borrow() {
+            transport.set_lineage(lineage);
+        }
+        let driver = Driver::new(
+            driver_settings(settings, group_lease),
+            Arc::clone(&self.replicas),
+            Arc::new(group.clone()),
+            Arc::clone(&gossip) as _,
+            links,
+        );
+        let store = self.store.clone();
+        driver.start(move |state| store.key(state.hash_seed()));
+        let (joined, is_joined) = watch::channel(false);
+        let mut part = Part {
+            group,
+            gossip,
+            transport,
+            driver,
+            peer_address,
+            joined: is_joined,
+            tasks: tokio::task::JoinSet::new(),
+            _identity: self.identity,
+        };
+        part.tasks.spawn(watch_neighbours(
+            Arc::clone(&part.gossip),
+            Arc::clone(&part.transport),
+            neighbours,
+        ));
+        part.tasks.spawn(tell_lineage(
+            part.group.clone(),
+            Arc::clone(&part.transport),
+        ));
+        part.tasks
+            .spawn(tell_index(part.group.clone(), Arc::clone(&part.gossip)));
+        part.tasks
+            .spawn(hear_indexes(part.group.clone(), Arc::clone(&part.gossip)));
+        part.tasks.spawn(take_part(
+            part.group.clone(),
+            info,
+            beginning(settings),
+            joined,
+        ));
+        Ok(part)
+    }
+}
+
+impl Part {
+    /// Whether the cluster knows this start of the node.
+    #[must_use]
+    pub fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.clone()
+    }
+
+    /// Leaves in an orderly way: the others need not find out.
+    pub async fn stop(mut self) {
+        self.gossip.leave();
+        self.driver.stop();
+        self.tasks.shutdown().await;
+        self.group.stop().await;
+        self.transport.stop();
+    }
+}
+
+/// Makes the cluster or joins it, then registers this start of the node.
+async fn take_part(
+    group: Group,
+    info: NodeInfo,
+    beginning: BootstrapSettings,
+    joined: watch::Sender<bool>,
+) {
+    if let Err(error) = bootstrap(&group, info.clone(), beginning).await {
+        return tracing::error!(%error, "this node cannot become part of a cluster");
+    }
+    match group.register(info).await {
+        Ok(()) => {
+            tracing::info!("joined the cluster");
+            joined.send_replace(true);
+        }
+        Err(RegisterError::Refused(refusal)) => {
+            tracing::error!(%refusal, "the cluster does not take this node");
+        }
+    }
+}
+
+/// Tells the metadata group who can be asked.
+async fn watch_neighbours(
+    gossip: Arc<Gossip>,
+    transport: Arc<Transport>,
+    neighbours: watch::Sender<Neighbours>,
+) {
+    let mut events = gossip.subscribe();
+    loop {
+        let alive = gossip
+            .members()
+            .into_iter()
+            .filter(|seen| seen.liveness != membership::Liveness::Down);
+        let alive = alive
+            .map(|seen| (seen.member.node, (seen.member, (*seen.info).clone())))
+            .collect();
+        let now = Neighbours {
+            alive,
+            seeds: transport.seeds(),
+        };
+        neighbours.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        // Who answers at a seed is no event.
+        let _ = tokio::time::timeout(NEIGHBOURS_EVERY, events.recv()).await;
+    }
+}
+
+/// How often the neighbours are looked at when the gossip is silent.
+const NEIGHBOURS_EVERY: Duration = Duration::from_millis(100);
+
+async fn tell_lineage(group: Group, transport: Arc<Transport>) {
+    let mut lineage = group.watch_lineage();
+    loop {
+        let known = *lineage.borrow_and_update();
+        if let Some(lineage) = known {
+            return transport.set_lineage(lineage);
+        }
+        if lineage.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells everybody how far this node knows the metadata's log.
+async fn tell_index(group: Group, gossip: Arc<Gossip>) {
+    let mut state = group.watch_state();
+    loop {
+        let index = state.borrow_and_update().applied();
+        gossip.publish(Topic::Metadata, index.to_be_bytes().to_vec());
+        if state.changed().await.is_err() {
+            return;
+        }
+        // One word for what changes in quick succession.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn hear_indexes(group: Group, gossip: Arc<Gossip>) {
+    let mut events = gossip.subscribe();
+    loop {
+        match events.recv().await {
+            Ok(MemberEvent::Published(member, Topic::Metadata, bytes)) => {
+                if let Ok(index) = bytes.as_slice().try_into() {
+                    group.heard(member.node, u64::from_be_bytes(index));
+                }
+            }
+            Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn node_info(settings: &Settings, ports: ClientPorts, peer: SocketAddr) -> NodeInfo {
+    let node = &settings.node;
+    let host = node
+        .hostname
+        .clone()
+        .unwrap_or_else(|| peer.ip().to_string());
+    let bracketed = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
+    NodeInfo {
+        peer_address: format!("{bracketed}:{}", peer.port()),
+        client_host: host,
+        cluster_port: ports.cluster,
+        any_port: ports.any,
+        admin_port: ports.admin,
+        zone: node.zone.clone(),
+        weight: node.weight,
+    }
+}
+
+fn secret(settings: &Settings) -> Result<Option<Secret>, JoinError> {
+    let cluster = &settings.cluster;
+    let text = match (&cluster.secret, &cluster.secret_file) {
+        (Some(secret), _) => Some(secret.clone()),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file);
+            let failed = |error| JoinError::Secret(format!("{}: {error}", file.display()));
+            Some(read.map_err(failed)?.trim().to_owned())
+        }
+        (None, None) => None,
+    };
+    let check = |text: String| Secret::new(text.as_bytes());
+    text.map(check)
+        .transpose()
+        .map_err(|error| JoinError::Secret(error.to_string()))
+}
+
+/// What this node would make a cluster with.
+fn beginning(settings: &Settings) -> BootstrapSettings {
+    let cluster = &settings.cluster;
+    let alone = cluster.seeds.addresses().is_empty();
+    let expect = cluster.bootstrap_expect.map(|nodes| nodes as usize);
+    BootstrapSettings {
+        expect: expect.or(alone.then_some(1)),
+        replication_factor: cluster.replication_factor,
+        write_quorum: cluster.write_quorum,
+        read_quorum: cluster.read_quorum,
+        documents: Vec::new(),
+    }
+}
+
+fn replication_settings(settings: &Settings) -> replication::Settings {
+    let (timings, limits) = (&settings.timings, &settings.limits);
+    let bytes = |size: routing::quantity::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    replication::Settings {
+        lease: timings.lease.0,
+        heartbeat: timings.heartbeat.0,
+        silence: timings.silence.0,
+        proposal_retry: timings.proposal_retry.0,
+        uncommitted_max: limits.uncommitted_max,
+        waiters_max: limits.waiters_max,
+        backlog_bytes_max: bytes(limits.backlog_bytes_max),
+        queue_bytes_max: bytes(limits.peer_queue_bytes_max),
+        ..replication::Settings::default()
+    }
+}
+
+fn driver_settings(settings: &Settings, group_lease: Duration) -> DriverSettings {
+    let lease = settings.timings.lease.0;
+    DriverSettings {
+        tick: Duration::from_millis(20),
+        heartbeat: settings.timings.heartbeat.0,
+        coordinate: Duration::from_millis(50),
+        group_lease,
+        silence: settings.timings.silence.0,
+        failover: FailoverSettings {
+            // Clocks of different machines do not run at quite the same rate.
+            lease: lease + lease / 20,
+            group_lease: group_lease + group_lease / 20,
+            ..FailoverSettings::default()
+        },
+    }
+}
