@@ -77,11 +77,12 @@ impl Dirty {
         self.next += 1;
         let mut place = Some((due, self.next));
         let mut landed = Version::ZERO;
-        if let Some(known) = self.forget(key) {
-            if known.definition == definition {
-                place = known.place;
-                landed = known.landed;
-            }
+        let known = self
+            .forget(key)
+            .filter(|known| known.definition == definition);
+        if let Some(known) = known {
+            place = known.place;
+            landed = known.landed;
         }
         let queue = self.queues.entry(definition).or_default();
         queue.bytes += bytes;

@@ -233,9 +233,10 @@ impl<H: Host> Cache<H> {
             self.host.lock(slot, |locked| {
                 let Ok(epoch) = locked.lead() else { return };
                 let entry = locked.entry(key);
-                let dirty = entry.filter(
-                    |entry| matches!(entry.mark, Mark::Dirty { definition: by } if by == definition.id),
-                );
+                let mark = Mark::Dirty {
+                    definition: definition.id,
+                };
+                let dirty = entry.filter(|entry| entry.mark == mark);
                 let Some(entry) = dirty else {
                     self.dirty.borrow_mut().clear(key);
                     return;
@@ -244,11 +245,18 @@ impl<H: Host> Cache<H> {
                     return;
                 }
                 let version = entry.version;
-                sources.push(Source { slot, epoch, version });
+                sources.push(Source {
+                    slot,
+                    epoch,
+                    version,
+                });
                 writes.push(Write {
                     definition: Arc::clone(definition),
                     key: key.clone(),
-                    stamp: Stamp { generation, version },
+                    stamp: Stamp {
+                        generation,
+                        version,
+                    },
                     value: locked.value(key),
                 });
             });

@@ -4,7 +4,6 @@
 //! installs nothing, answers nobody and takes nobody in, and its readers start over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use cluster::Slot;
 use crate::cache::{Answer, Cache};
 use crate::database::Value;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Given, Host};
 use crate::mode::{Plan, Ruled};
 use crate::rule::Rule;
 use crate::signal::Signal;
@@ -142,21 +141,17 @@ impl<H: Host> Cache<H> {
                     .map(|one| (one.key.clone(), one.rule.clone()))
                     .collect();
                 let prepared = self.prepare(slot, &live, timeout, |_| false, is_void).await;
-                self.end_loads(&loading, prepared.map(|(_, answers)| answers));
+                self.end_loads(&loading, &prepared.map(|(_, answers)| answers));
                 return;
             }
         };
-        self.end_loads(&loading, result);
+        self.end_loads(&loading, &result);
     }
 
-    fn end_loads(
-        &self,
-        loading: &[Loading],
-        result: Result<BTreeMap<Bytes, Option<Value>>, Error>,
-    ) {
+    fn end_loads(&self, loading: &[Loading], result: &Result<Given, Error>) {
         for one in loading {
             self.forget_load(one);
-            one.load.finish(match &result {
+            one.load.finish(match result {
                 Err(error) => Outcome::Failed(error.clone()),
                 Ok(answers) => answers
                     .get(&one.key)

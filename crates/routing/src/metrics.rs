@@ -132,17 +132,18 @@ impl Metrics {
 
 impl Store {
     fn new(store: &str) -> Store {
-        let store = store.to_owned();
+        let counter = |name: &'static str| metrics::counter!(name, "store" => store.to_owned());
+        let histogram = |name: &'static str| metrics::histogram!(name, "store" => store.to_owned());
         Store {
-            loads: metrics::counter!("quorate_store_loads_total", "store" => store.clone()),
-            joined: metrics::counter!("quorate_store_loads_joined_total", "store" => store.clone()),
-            settled: metrics::counter!("quorate_store_settled_total", "store" => store.clone()),
-            flush_batches: metrics::counter!("quorate_flush_batches_total", "store" => store.clone()),
-            flush_rows: metrics::counter!("quorate_flush_rows_total", "store" => store.clone()),
-            flush_seconds: metrics::histogram!("quorate_flush_seconds", "store" => store.clone()),
-            seconds: metrics::histogram!("quorate_store_seconds", "store" => store.clone()),
-            errors: metrics::counter!("quorate_store_errors_total", "store" => store.clone()),
-            foreign_stamps: metrics::counter!("quorate_store_foreign_stamps_total", "store" => store),
+            loads: counter("quorate_store_loads_total"),
+            joined: counter("quorate_store_loads_joined_total"),
+            settled: counter("quorate_store_settled_total"),
+            flush_batches: counter("quorate_flush_batches_total"),
+            flush_rows: counter("quorate_flush_rows_total"),
+            flush_seconds: histogram("quorate_flush_seconds"),
+            seconds: histogram("quorate_store_seconds"),
+            errors: counter("quorate_store_errors_total"),
+            foreign_stamps: counter("quorate_store_foreign_stamps_total"),
         }
     }
 }

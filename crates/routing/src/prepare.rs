@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cluster::{Epoch, Slot, Version};
 
 use crate::cache::Cache;
-use crate::database::{Failure, Stamp, Value};
+use crate::database::{Failure, Settled, Stamp, Value};
 use crate::error::{Error, Refusal};
 use crate::host::{Change, Effect, Given, Host, Locked, Mark, Ran, Wait};
 use crate::keyspace::Definition;
@@ -222,7 +222,7 @@ impl<H: Host> Cache<H> {
         members: &[usize],
         until: cluster::Time,
         until_unix_ms: u64,
-    ) -> Result<Vec<Result<Option<Value>, Stamp>>, Failure> {
+    ) -> Result<Vec<Settled>, Failure> {
         let database = self
             .host
             .database(&definition.store)

@@ -84,6 +84,9 @@ pub enum Together {
     Each,
 }
 
+/// What a barrier found in its row; the row's stamp, if it is greater than the barrier's.
+pub type Settled = Result<Option<Value>, Stamp>;
+
 /// Why a call gave no answer about rows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -130,7 +133,7 @@ pub trait Database {
         definition: &'a Definition,
         keys: &'a [(Bytes, Stamp)],
         until_unix_ms: u64,
-    ) -> LocalBoxFuture<'a, Result<Vec<Result<Option<Value>, Stamp>>, Failure>>;
+    ) -> LocalBoxFuture<'a, Result<Vec<Settled>, Failure>>;
 
     /// Removes up to `rows_max` tombstones, and rows past their time, that are older than the
     /// store's `tombstone_keep` by the database's clock; says how many there were.

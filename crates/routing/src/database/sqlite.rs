@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
 
 use super::blob::{LOAD_KEYS_MAX, NOW, Statements};
-use super::{Database, Failure, Outcome, Ownership, Stamp, Together, Value, Write};
+use super::{Database, Failure, Outcome, Ownership, Settled, Stamp, Together, Value, Write};
 use crate::keyspace::{Definition, StoreSettings};
 
 /// How long opening a store waits for the file.
@@ -138,7 +138,10 @@ impl SqliteStore {
                 }
                 Verdict::Commit(result) => {
                     committing.set(true);
-                    transaction.commit().await.map_err(unanswered)?;
+                    transaction
+                        .commit()
+                        .await
+                        .map_err(|error| unanswered(&error))?;
                     Ok(result)
                 }
             }
@@ -270,9 +273,7 @@ async fn may_start(
 
 /// What is left until the deadline, by the clock that an SQLite file and its processes share.
 fn remaining(until_unix_ms: u64) -> Option<Duration> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = Duration::from_millis(cluster::clock::unix_ms());
     Duration::from_millis(until_unix_ms)
         .checked_sub(now)
         .filter(|left| !left.is_zero())
@@ -286,7 +287,7 @@ fn not_done(error: impl Into<sqlx::Error>) -> Failure {
     Failure::NotDone(error.into().to_string())
 }
 
-fn unanswered(error: sqlx::Error) -> Failure {
+fn unanswered(error: &sqlx::Error) -> Failure {
     Failure::Unanswered(error.to_string())
 }
 
@@ -365,7 +366,7 @@ async fn settle_row(
     statements: &Statements,
     key: &Bytes,
     fresh: Stamp,
-) -> Result<Result<Option<Value>, Stamp>, sqlx::Error> {
+) -> Result<Settled, sqlx::Error> {
     let raised = sqlx::query(AssertSqlSafe(Arc::clone(&statements.settle)))
         .bind(&key[..])
         .bind(i64::from(fresh.generation))
@@ -461,7 +462,7 @@ impl Database for SqliteStore {
         definition: &'a Definition,
         keys: &'a [(Bytes, Stamp)],
         until_unix_ms: u64,
-    ) -> LocalBoxFuture<'a, Result<Vec<Result<Option<Value>, Stamp>>, Failure>> {
+    ) -> LocalBoxFuture<'a, Result<Vec<Settled>, Failure>> {
         self.transaction(until_unix_ms, async move |connection| {
             let statements = self.table(connection, definition).await?;
             let mut rows = Vec::with_capacity(keys.len());

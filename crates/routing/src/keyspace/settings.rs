@@ -403,7 +403,10 @@ macro_rules! named {
             fn from_str(text: &str) -> Result<$type, String> {
                 match text {
                     $($name => Ok(<$type>::$variant),)+
-                    _ => Err(format!("unknown word {text:?}, expected one of: {}", [$($name),+].join(", "))),
+                    _ => {
+                        let right = [$($name),+].join(", ");
+                        Err(format!("unknown word {text:?}, expected one of: {right}"))
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! [`write_back`]'s; what a write leaves in the cache is up to each key's own mode.
 
 pub(crate) mod standing;
+mod statement;
 pub(crate) mod write_around;
 pub(crate) mod write_back;
 pub(crate) mod write_through;

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use cluster::{Epoch, Slot, Version};
 
 use super::standing::UnderWay;
+use super::statement::{Sent, send};
 use super::{CacheMode, Plan, Planned, Use};
 use crate::cache::{Cache, unread};
-use crate::database::{Failure, Outcome, Stamp, Together, Value, Write};
+use crate::database::Value;
 use crate::error::{Error, Lost, Refusal};
 use crate::host::{Change, Effect, Host, Locked, Mark, Ran, Wait};
 use crate::keyspace::Definition;
@@ -63,7 +64,7 @@ pub(crate) fn all_through(planned: &Planned) -> Option<&'static dyn CacheMode> {
 }
 
 /// What the command comes to, once it ran beside the table.
-enum Ran1<R> {
+enum Recorded<R> {
     /// It changed nothing.
     Nothing {
         reply: R,
@@ -80,27 +81,27 @@ enum Ran1<R> {
 }
 
 /// A statement to send, once W copies know of it.
-struct Intent<R> {
-    reply: R,
-    slot: Slot,
-    epoch: Epoch,
-    stamp: Version,
-    rows: Vec<Row>,
+pub(super) struct Intent<R> {
+    pub(super) reply: R,
+    pub(super) slot: Slot,
+    pub(super) epoch: Epoch,
+    pub(super) stamp: Version,
+    pub(super) rows: Vec<Row>,
     /// What the command changed beside: plain keys, and those that the database gets later.
-    others: Vec<Effect>,
+    pub(super) others: Vec<Effect>,
 }
 
-struct Row {
-    key: Bytes,
-    value: Option<Value>,
-    definition: Arc<Definition>,
-    mode: &'static dyn CacheMode,
-    before: Before,
+pub(super) struct Row {
+    pub(super) key: Bytes,
+    pub(super) value: Option<Value>,
+    pub(super) definition: Arc<Definition>,
+    pub(super) mode: &'static dyn CacheMode,
+    pub(super) before: Before,
 }
 
 /// What the entry goes back to if the database refuses the write.
 #[derive(Clone, Copy)]
-enum Before {
+pub(super) enum Before {
     Nothing,
     Clean(Mark),
     /// It was in doubt already, which no refusal ends.
@@ -122,17 +123,6 @@ impl<H: Host> Drop for Serving<'_, H> {
     }
 }
 
-/// How the statement ended.
-enum Sent {
-    Landed,
-    /// Certainly not applied.
-    Refused {
-        error: Error,
-        doubt_ends: bool,
-    },
-    Unknown(Error),
-}
-
 /// The protocol, by one who holds the turns of all keys.
 pub(crate) async fn write_in_turn<H: Host>(
     cache: &Rc<Cache<H>>,
@@ -147,12 +137,12 @@ pub(crate) async fn write_in_turn<H: Host>(
         intend(cache, plan, mode_of, locked, epoch, ran)
     });
     let intent = match ran.await? {
-        Ran1::Nothing { reply, epoch, met } => {
+        Recorded::Nothing { reply, epoch, met } => {
             drop(turns);
             let held = cache.host.held(plan.slot, epoch, met, Wait::Read).await;
             return held.map(|()| reply).map_err(unread);
         }
-        Ran1::Deferred {
+        Recorded::Deferred {
             reply,
             epoch,
             version,
@@ -164,7 +154,7 @@ pub(crate) async fn write_in_turn<H: Host>(
                 .await;
             return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
         }
-        Ran1::Intended(intent) => intent,
+        Recorded::Intended(intent) => intent,
     };
     let keys: Vec<_> = intent.rows.iter().map(|row| row.key.clone()).collect();
     let serving = Serving {
@@ -189,14 +179,14 @@ fn intend<H: Host>(
     locked: &mut H::Locked<'_>,
     epoch: Epoch,
     ran: Ran<H::Reply>,
-) -> Result<Ran1<H::Reply>, Error> {
+) -> Result<Recorded<H::Reply>, Error> {
     let Ran {
         reply,
         written,
         met,
     } = ran;
     if written.is_empty() {
-        return Ok(Ran1::Nothing { reply, epoch, met });
+        return Ok(Recorded::Nothing { reply, epoch, met });
     }
     let mut rows = Vec::new();
     let mut others = Vec::new();
@@ -225,7 +215,7 @@ fn intend<H: Host>(
     }
     if rows.is_empty() {
         let version = cache.append(locked, plan.slot, others)?;
-        return Ok(Ran1::Deferred {
+        return Ok(Recorded::Deferred {
             reply,
             epoch,
             version,
@@ -246,7 +236,7 @@ fn intend<H: Host>(
         under_way.insert(row.key.clone(), UnderWay { stamp, serve_until });
     }
     drop(under_way);
-    Ok(Ran1::Intended(Intent {
+    Ok(Recorded::Intended(Intent {
         reply,
         slot: plan.slot,
         epoch,
@@ -328,109 +318,6 @@ async fn carry_out<H: Host>(
         held.map_err(|_| Error::Unconfirmed)?;
     }
     Ok(reply)
-}
-
-/// Looks at the lease, then sends the statement, and the same again while no answer comes. The
-/// deadline is that of the one look at the lease.
-async fn send<H: Host, R>(
-    cache: &Rc<Cache<H>>,
-    plan: &Plan<H::Command>,
-    intent: &Intent<R>,
-) -> Result<Sent, Error> {
-    let store = plan.store.as_deref().expect("a statement has a store");
-    let started = cache.host.now();
-    let until_unix_ms = cache.host.unix_ms() + plan.timeout.as_millis() as u64;
-    let lead = cache.host.lock(intent.slot, |locked| locked.lead())?;
-    if lead != intent.epoch {
-        return Err(Error::Refused(Refusal::NotPrimary));
-    }
-    let until = started + plan.timeout;
-    let mut unanswered = false;
-    let mut last = String::new();
-    let mut attempt_until = started + plan.timeout / 2;
-    while cache.host.now() < until {
-        let outcome = match cache.host.database(store) {
-            Err(reason) => Err(Failure::NotDone(reason)),
-            Ok(database) => {
-                let writes = statement(intent, database.generation());
-                let call = database.store(&writes, Together::All, until_unix_ms);
-                cache.ask(attempt_until, call).await
-            }
-        };
-        cache
-            .metrics
-            .store_took(store, cache.host.now().since(started));
-        match outcome {
-            Ok(outcomes) if outcomes.iter().all(Outcome::is_there) => return Ok(Sent::Landed),
-            Ok(outcomes) => return Ok(refused(cache, store, intent, &outcomes, unanswered)),
-            Err(Failure::NotDone(reason)) => last = reason,
-            Err(Failure::Unanswered(reason)) => {
-                unanswered = cache.rules.keeps(Rule::UnansweredIsUncertain);
-                last = reason;
-            }
-        }
-        cache.metrics.store_error(store);
-        attempt_until = until;
-        cache.host.sleep(plan.timeout / 50).await;
-    }
-    Ok(if unanswered {
-        Sent::Unknown(Error::UncertainStore {
-            store: store.to_owned(),
-            reason: last,
-        })
-    } else {
-        Sent::Refused {
-            error: Error::store(store, last),
-            doubt_ends: true,
-        }
-    })
-}
-
-fn statement<R>(intent: &Intent<R>, generation: u32) -> Vec<Write> {
-    let stamp = Stamp {
-        generation,
-        version: intent.stamp,
-    };
-    let row = |row: &Row| Write {
-        definition: Arc::clone(&row.definition),
-        key: row.key.clone(),
-        stamp,
-        value: row.value.clone(),
-    };
-    intent.rows.iter().map(row).collect()
-}
-
-/// The database answered, and did not take it.
-fn refused<H: Host, R>(
-    cache: &Cache<H>,
-    store: &str,
-    intent: &Intent<R>,
-    outcomes: &[Outcome],
-    unanswered: bool,
-) -> Sent {
-    let mut error = Error::store(store, "the row was written by another");
-    let mut doubt_ends = true;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Landed | Outcome::AlreadyExactly => {}
-            Outcome::Rejected(reason) => error = Error::store(store, reason.as_str()),
-            Outcome::Refused(stamp) => {
-                doubt_ends = false;
-                let lead = cache.host.lock(intent.slot, |locked| locked.lead());
-                if lead == Ok(intent.epoch) {
-                    error = cache.foreign(store, *stamp);
-                }
-            }
-        }
-    }
-    if unanswered {
-        let reason = "one attempt is unanswered, a later one was refused".to_owned();
-        return Sent::Unknown(Error::UncertainStore {
-            store: store.to_owned(),
-            reason,
-        });
-    }
-    Sent::Refused { error, doubt_ends }
 }
 
 /// The database has it: ends the doubts, leaves what each key's mode leaves, and does what else

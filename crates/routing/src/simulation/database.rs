@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::sqlite::SqliteFile;
 use super::{Executor, WORLD};
-use crate::database::{Database, Failure, Outcome, Stamp, Together, Value, Write};
+use crate::database::{Database, Failure, Outcome, Settled, Stamp, Together, Value, Write};
 use crate::keyspace::{Definition, Keyspaces};
 use crate::signal::Signal;
 
@@ -305,7 +305,7 @@ impl Database for Handle {
         definition: &'a Definition,
         keys: &'a [(Bytes, Stamp)],
         _until_unix_ms: u64,
-    ) -> LocalBoxFuture<'a, Result<Vec<Result<Option<Value>, Stamp>>, Failure>> {
+    ) -> LocalBoxFuture<'a, Result<Vec<Settled>, Failure>> {
         let (definition, keys) = (definition.clone(), keys.to_vec());
         self.0.call(self.0.fate(), move |database| {
             keys.iter()

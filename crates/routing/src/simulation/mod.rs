@@ -7,6 +7,8 @@
 mod database;
 mod executor;
 mod history;
+mod node;
+mod outages;
 mod schedules;
 mod seeds;
 mod sqlite;
@@ -14,4 +16,5 @@ mod world;
 
 pub(crate) use database::{Fate, SimDatabase};
 pub(crate) use executor::{Executor, NodeId, WORLD};
-pub(crate) use world::{Command, World};
+pub(crate) use node::{Node, SimLocked};
+pub(crate) use world::{Command, Reply, World};

@@ -48,7 +48,7 @@ fn seeds() -> u64 {
         .unwrap_or(200)
 }
 
-/// [`Rule::LeaseAtAnswer`] is broken by a schedule of its own, for chance meets its case too rarely.
+/// [`Rule::LeaseAtAnswer`] is broken by a schedule of its own: chance meets its case too rarely.
 #[test]
 fn each_rule_left_out_breaks_some_seed() {
     for rule in [
@@ -218,11 +218,11 @@ async fn perform(
     let returned = Some(world.executor.now());
     let operation = match reply {
         Some(Ok(reply)) => {
-            if let Some(Some(value)) = wrote.as_ref().filter(|_| !key.starts_with(b"wb:")) {
-                if !world.database.had(&key).contains(&Some(value.clone())) {
-                    let told = format!("{key:?} = {value:?} is acknowledged, not in the database");
-                    record.broken.borrow_mut().get_or_insert(told);
-                }
+            if let Some(Some(value)) = wrote.as_ref().filter(|_| !key.starts_with(b"wb:"))
+                && !world.database.had(&key).contains(&Some(value.clone()))
+            {
+                let told = format!("{key:?} = {value:?} is acknowledged, not in the database");
+                record.broken.borrow_mut().get_or_insert(told);
             }
             let saw = sees.then(|| reply.into_iter().next().flatten());
             Operation {

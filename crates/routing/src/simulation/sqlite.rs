@@ -1,8 +1,6 @@
 //! A real SQLite file behind the simulated database: statements come late, twice or never by
 //! virtual time, and each that runs at all runs on the file. Triggers record every change of a row.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -122,6 +120,5 @@ impl SqliteFile {
 
 /// A deadline by the real clock that nothing here misses.
 fn soon() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(60);
-    u64::try_from(now.as_millis()).unwrap()
+    cluster::clock::unix_ms() + 60_000
 }

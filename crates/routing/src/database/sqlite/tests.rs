@@ -3,6 +3,7 @@ use sqlx::Executor;
 use super::*;
 use crate::keyspace::Mapping;
 use crate::quantity::Span;
+use cluster::clock::unix_ms;
 use cluster::{Epoch, Version};
 
 struct File {
@@ -78,13 +79,6 @@ fn write(key: &'static str, stamp: Stamp, value: Option<Value>) -> Write {
     }
 }
 
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_millis() as u64
-}
-
 fn soon() -> u64 {
     unix_ms() + 20_000
 }
@@ -135,8 +129,14 @@ async fn a_row_takes_only_greater_stamps_and_tells_them_apart() {
     record_changes(&mut outside).await;
 
     let first = write("k:1", at(1, 5), text("old"));
-    assert_eq!(store(&a, &[first.clone()]).await, [Outcome::Landed]);
-    assert_eq!(store(&b, &[first.clone()]).await, [Outcome::AlreadyExactly]);
+    assert_eq!(
+        store(&a, std::slice::from_ref(&first)).await,
+        [Outcome::Landed]
+    );
+    assert_eq!(
+        store(&b, std::slice::from_ref(&first)).await,
+        [Outcome::AlreadyExactly]
+    );
     assert_eq!(
         store(&b, &[write("k:1", at(2, 1), text("new"))]).await,
         [Outcome::Landed]
@@ -285,7 +285,11 @@ async fn a_locked_file_is_an_answer_in_time_and_nothing_lands_afterwards() {
     outside.execute("BEGIN IMMEDIATE").await.unwrap();
     let blocked = write("k:1", at(1, 1), text("blocked"));
     let result = database
-        .store(&[blocked.clone()], Together::Each, unix_ms() + 300)
+        .store(
+            std::slice::from_ref(&blocked),
+            Together::Each,
+            unix_ms() + 300,
+        )
         .await;
     let Err(Failure::NotDone(why)) = result else {
         panic!("{result:?}")

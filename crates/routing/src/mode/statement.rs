@@ -1,0 +1,127 @@
+//! The statement of a write-through or write-around: sent under the lease, and the same again while
+//! no answer comes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Plan;
+use super::write_through::{Intent, Row};
+use crate::cache::Cache;
+use crate::database::{Failure, Outcome, Stamp, Together, Write};
+use crate::error::{Error, Refusal};
+use crate::host::{Host, Locked};
+use crate::rule::Rule;
+
+/// How the statement ended.
+pub(super) enum Sent {
+    Landed,
+    /// Certainly not applied.
+    Refused {
+        error: Error,
+        doubt_ends: bool,
+    },
+    Unknown(Error),
+}
+
+/// Looks at the lease, then sends the statement, and the same again while no answer comes. The
+/// deadline is that of the one look at the lease.
+pub(super) async fn send<H: Host, R>(
+    cache: &Rc<Cache<H>>,
+    plan: &Plan<H::Command>,
+    intent: &Intent<R>,
+) -> Result<Sent, Error> {
+    let store = plan.store.as_deref().expect("a statement has a store");
+    let started = cache.host.now();
+    let until_unix_ms = cache.host.unix_ms() + plan.timeout.as_millis() as u64;
+    let lead = cache.host.lock(intent.slot, |locked| locked.lead())?;
+    if lead != intent.epoch {
+        return Err(Error::Refused(Refusal::NotPrimary));
+    }
+    let until = started + plan.timeout;
+    let mut unanswered = false;
+    let mut last = String::new();
+    let mut attempt_until = started + plan.timeout / 2;
+    while cache.host.now() < until {
+        let outcome = match cache.host.database(store) {
+            Err(reason) => Err(Failure::NotDone(reason)),
+            Ok(database) => {
+                let writes = statement(intent, database.generation());
+                let call = database.store(&writes, Together::All, until_unix_ms);
+                cache.ask(attempt_until, call).await
+            }
+        };
+        cache
+            .metrics
+            .store_took(store, cache.host.now().since(started));
+        match outcome {
+            Ok(outcomes) if outcomes.iter().all(Outcome::is_there) => return Ok(Sent::Landed),
+            Ok(outcomes) => return Ok(refused(cache, store, intent, &outcomes, unanswered)),
+            Err(Failure::NotDone(reason)) => last = reason,
+            Err(Failure::Unanswered(reason)) => {
+                unanswered = cache.rules.keeps(Rule::UnansweredIsUncertain);
+                last = reason;
+            }
+        }
+        cache.metrics.store_error(store);
+        attempt_until = until;
+        cache.host.sleep(plan.timeout / 50).await;
+    }
+    Ok(if unanswered {
+        Sent::Unknown(Error::UncertainStore {
+            store: store.to_owned(),
+            reason: last,
+        })
+    } else {
+        Sent::Refused {
+            error: Error::store(store, last),
+            doubt_ends: true,
+        }
+    })
+}
+
+fn statement<R>(intent: &Intent<R>, generation: u32) -> Vec<Write> {
+    let stamp = Stamp {
+        generation,
+        version: intent.stamp,
+    };
+    let row = |row: &Row| Write {
+        definition: Arc::clone(&row.definition),
+        key: row.key.clone(),
+        stamp,
+        value: row.value.clone(),
+    };
+    intent.rows.iter().map(row).collect()
+}
+
+/// The database answered, and did not take it.
+fn refused<H: Host, R>(
+    cache: &Cache<H>,
+    store: &str,
+    intent: &Intent<R>,
+    outcomes: &[Outcome],
+    unanswered: bool,
+) -> Sent {
+    let mut error = Error::store(store, "the row was written by another");
+    let mut doubt_ends = true;
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Landed | Outcome::AlreadyExactly => {}
+            Outcome::Rejected(reason) => error = Error::store(store, reason.as_str()),
+            Outcome::Refused(stamp) => {
+                doubt_ends = false;
+                let lead = cache.host.lock(intent.slot, |locked| locked.lead());
+                if lead == Ok(intent.epoch) {
+                    error = cache.foreign(store, *stamp);
+                }
+            }
+        }
+    }
+    if unanswered {
+        let reason = "one attempt is unanswered, a later one was refused".to_owned();
+        return Sent::Unknown(Error::UncertainStore {
+            store: store.to_owned(),
+            reason,
+        });
+    }
+    Sent::Refused { error, doubt_ends }
+}

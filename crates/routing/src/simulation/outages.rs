@@ -1,0 +1,192 @@
+//! Schedules of write-back's queue, of nodes that stop, slots that move and keys that end.
+
+use std::rc::Rc;
+
+use super::schedules::{
+    A, B, NOTHING, absent, get, is_store_error, key, millis, schedule, set, shows,
+};
+use super::{Command, Fate, WORLD, World};
+use crate::error::{Error, Refusal};
+use crate::keyspace::{WhenFull, example_settings};
+use crate::quantity::Size;
+use crate::rule::Rules;
+
+#[test]
+fn keyspace_flush_returns_when_the_database_has_what_was_dirty() {
+    schedule(|world| {
+        for number in 0..20 {
+            assert_eq!(world.ask(set(&format!("wb:{number}"), "v")), NOTHING);
+        }
+        let cache = world.cache(A);
+        let flushed = world
+            .executor
+            .block_on(async move { cache.flush(Some("wb")).await });
+        assert!(flushed.is_ok_and(|keys| keys > 0));
+        for number in 0..20 {
+            let row = world.database.value(format!("wb:{number}").as_bytes());
+            assert_eq!(row, Some(key("v")));
+        }
+        assert_eq!(world.cache(A).dirty_bytes(), 0);
+        // Across a take-over it does not say that it is done.
+        world.database.meet(&[Fate::Never]);
+        assert_eq!(world.ask(set("wb:1", "w")), NOTHING);
+        let cache = world.cache(A);
+        let executor = world.executor.clone();
+        let other = Rc::clone(world);
+        let flushed = world.executor.block_on(async move {
+            executor.spawn(
+                WORLD,
+                Box::pin(async move {
+                    other.executor.sleep(millis(50)).await;
+                    other.take_over(B, false);
+                }),
+            );
+            cache.flush(None).await
+        });
+        assert_eq!(flushed, Err(Error::Refused(Refusal::TryAgain)));
+        world.executor.run_for(millis(500));
+        assert_eq!(
+            world.database.value(b"wb:1"),
+            Some(key("w")),
+            "B flushes what is marked"
+        );
+    });
+}
+
+#[test]
+fn flushes_are_coalesced_and_batched() {
+    schedule(|world| {
+        for round in 0..5 {
+            for number in 0..30 {
+                let value = format!("v{round}");
+                let write = world.send(A, set(&format!("wb:{number}"), &value));
+                world.executor.block_on(write);
+            }
+        }
+        world.executor.run_for(millis(1_000));
+        let batches = world.database.batches.borrow().clone();
+        let rows: usize = batches.iter().sum();
+        assert!(rows < 150, "150 writes, {rows} rows in {batches:?}");
+        for number in 0..30 {
+            let row = world.database.value(format!("wb:{number}").as_bytes());
+            assert_eq!(row, Some(key("v4")));
+        }
+    });
+}
+
+#[test]
+fn dirty_bytes_stay_below_the_bound_while_the_database_is_frozen() {
+    let full = |when_full| {
+        let mut settings = example_settings();
+        settings[1].write_back.max_dirty_bytes = Size(1_000);
+        settings[1].write_back.when_full = when_full;
+        World::with_keyspaces(1, Rules::default(), settings)
+    };
+    let world = full(WhenFull::Refuse);
+    world.database.meet(&[Fate::NotDone; 60]);
+    let value = "x".repeat(90);
+    let fill = |world: &Rc<World>| {
+        (0..40)
+            .map(|n| world.ask(set(&format!("wb:{n:05}"), &value)))
+            .collect::<Vec<_>>()
+    };
+    let replies = fill(&world);
+    assert!(world.cache(A).dirty_bytes() <= 1_000);
+    assert!(replies[0].is_ok() && is_store_error(replies.last().unwrap()));
+    assert_eq!(
+        world.ask(set("wb:00000", &value)),
+        NOTHING,
+        "what is dirty already goes on"
+    );
+    world.executor.run_for(millis(600_000));
+    for (number, _) in replies
+        .iter()
+        .enumerate()
+        .filter(|(_, reply)| reply.is_ok())
+    {
+        let row = world.database.value(format!("wb:{number:05}").as_bytes());
+        assert_eq!(row, Some(key(&value)), "all arrives later");
+    }
+    let world = full(WhenFull::WriteThrough);
+    world.database.meet(&[Fate::NotDone; 8]);
+    assert!(fill(&world).iter().all(Result::is_ok));
+    assert!(world.cache(A).dirty_bytes() <= 1_000);
+}
+
+#[test]
+fn a_node_that_stops_flushes_what_it_leads() {
+    schedule(|world| {
+        assert_eq!(world.ask(set("wb:k", "v")), NOTHING);
+        let cache = world.cache(A);
+        let stopped = world
+            .executor
+            .block_on(async move { cache.stop(millis(5_000)).await });
+        assert_eq!(stopped, Ok(1));
+        assert_eq!(world.database.value(b"wb:k"), Some(key("v")));
+        world.database.meet(&[Fate::Never; 5]);
+        assert_eq!(world.ask(set("wb:k", "w")), NOTHING);
+        let cache = world.cache(A);
+        let stopped = world
+            .executor
+            .block_on(async move { cache.stop(millis(1_000)).await });
+        assert!(
+            stopped
+                .unwrap_err()
+                .to_string()
+                .contains("not flushed in time")
+        );
+    });
+}
+
+#[test]
+fn those_who_stand_in_line_hear_that_the_slot_has_moved() {
+    schedule(|world| {
+        world.database.meet(&[Fate::SlowAnswer(240)]);
+        let first = world.send(A, set("wt:k", "first"));
+        world.executor.run_for(millis(30));
+        let second = world.send(A, set("wt:k", "second"));
+        world.executor.run_for(millis(10));
+        world.take_over(B, false);
+        let second = world.executor.block_on(second).unwrap();
+        assert_eq!(
+            second,
+            Err(Error::Refused(Refusal::NotPrimary)),
+            "not applied"
+        );
+        // The statement of the first is out: the database has it, and that is what it says.
+        assert_eq!(world.executor.block_on(first), Some(NOTHING));
+        assert_eq!(world.ask(get("wt:k")), shows("first"));
+    });
+}
+
+#[test]
+fn a_read_only_keyspace_reads_and_refuses() {
+    schedule(|world| {
+        assert_eq!(world.ask(get("ro:k")), absent());
+        let refused = world.ask(set("ro:k", "v")).unwrap_err();
+        assert_eq!(refused.to_string(), "READONLY keyspace ro takes no writes");
+    });
+}
+
+#[test]
+fn a_key_past_its_time_is_gone_from_the_cache_and_from_the_database() {
+    // By virtual time, of which a real database knows nothing.
+    let world = World::new(1, Rules::default());
+    for name in ["wt:k", "wb:k", "wa:k"] {
+        let ends = world.unix_ms() + 300;
+        let command = Command::SetUntil(key(name), key("session"), ends);
+        assert_eq!(world.ask(command), NOTHING);
+        assert_eq!(world.ask(get(name)), shows("session"));
+        world.executor.run_for(millis(400));
+        assert_eq!(world.ask(get(name)), absent());
+        world.executor.run_for(millis(500));
+        assert_eq!(
+            world.database.value(name.as_bytes()),
+            None,
+            "{name}: a tombstone"
+        );
+        world.kill(world.primary());
+        world.take_over(world.primary() + 1, false);
+        assert_eq!(world.ask(get(name)), absent());
+    }
+}
