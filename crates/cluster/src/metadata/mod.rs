@@ -9,10 +9,13 @@
 
 mod applied;
 pub mod entry;
+// Pure as well, but only the start of a real node has a use for it; so with `voters`.
+#[cfg(any(feature = "net", test))]
 mod founding;
 mod neighbours;
 mod rules;
 pub mod state;
+#[cfg(any(feature = "net", test))]
 mod voters;
 
 #[cfg(feature = "net")]
