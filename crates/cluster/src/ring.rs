@@ -3,8 +3,8 @@
 //! A pure function of the nodes, so that every machine computes the same placement. Each node owns
 //! many points of the ring (virtual nodes, as many as its weight says); a slot belongs to the nodes
 //! that follow its own position. Two bounds bend that rule: no node gets more than `1 + 1/20` of
-//! its fair share of the primaries or of the copies, and a slot's copies lie in distinct zones where
-//! there are enough. The ring only proposes; the metadata group decides.
+//! its fair share of the primaries or of the copies, and a slot's copies lie in distinct zones
+//! where there are enough. The ring only proposes; the metadata group decides.
 //!
 //! A fair share follows the weights as far as the slots allow: a node holds a slot once at most,
 //! and a zone at most its part of each slot's copies, so what a heavy node or zone cannot take is
