@@ -1,0 +1,113 @@
+//! What a `GET` and a `SET` cost in the store, and what a key takes, in three layouts: a table for
+//! each of 16,384 slots, the same keys in 100 large slots, and stripes of 64 slots that share a
+//! table. One thread, a million keys of 16 bytes with values of 100 bytes, in random order.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the bytes of a key are printed beside the times"
+)]
+
+use std::hint::black_box;
+
+use cluster::{Slot, Version};
+use criterion::{Criterion, criterion_group, criterion_main};
+use node::store::tx::{Expiry, Role};
+use node::store::{SlotTable, Store, Tx};
+use parking_lot::Mutex;
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+const KEYS: u64 = 1_000_000;
+const NOW_UNIX_MS: u64 = 1_700_000_000_000;
+
+/// Where the entries of a slot lie.
+type Layout = fn(Slot) -> usize;
+const LAYOUTS: [(&str, usize, Layout); 3] = [
+    ("16384 slots", 16_384, |slot| slot.index()),
+    ("100 slots", 100, |slot| slot.index() % 100),
+    ("256 stripes", 256, |slot| slot.index() / 64),
+];
+
+struct Tables {
+    tables: Vec<Mutex<SlotTable>>,
+    layout: Layout,
+    random: u64,
+}
+
+impl Tables {
+    fn run<R>(&self, key: &[u8], run: impl FnOnce(&mut Tx<'_>) -> R) -> R {
+        let table = &mut *self.tables[(self.layout)(Slot::of(key))].lock();
+        let mut tx = Tx::new(table, Role::Primary, NOW_UNIX_MS, Version::from_u64(1));
+        run(&mut tx)
+    }
+
+    fn random_key(&mut self) -> [u8; 16] {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        key(self.random % KEYS)
+    }
+}
+
+fn key(mut number: u64) -> [u8; 16] {
+    let mut key = *b"key:000000000000";
+    for digit in key[4..].iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+    key
+}
+
+/// Bytes that the allocator has given out.
+fn allocated() -> usize {
+    tikv_jemalloc_ctl::epoch::advance().expect("the epoch can be advanced");
+    tikv_jemalloc_ctl::stats::allocated::read().expect("the statistics are compiled in")
+}
+
+fn store(criterion: &mut Criterion) {
+    let value = [b'v'; 100];
+    for (name, count, layout) in LAYOUTS {
+        let before = allocated();
+        let store = Store::new([1, 2, 3, 4]);
+        let tables = (0..count).map(|_| Mutex::new(store.table())).collect();
+        let mut tables = Tables {
+            tables,
+            layout,
+            random: 88_172_645_463_325_252,
+        };
+        let empty = allocated() - before;
+        for number in 0..KEYS {
+            let key = key(number);
+            tables.run(&key, |tx| tx.set(&key, &value, Expiry::Never));
+        }
+        let per_key = |bytes: usize| bytes as f64 / KEYS as f64;
+        println!(
+            "{name}: {:.1} bytes a key by our count, {:.1} by the allocator's, {:.1} of it empty",
+            per_key(store.used_bytes()),
+            per_key(allocated() - before),
+            per_key(empty),
+        );
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("key alone", |bencher| {
+            bencher.iter(|| Slot::of(black_box(&tables.random_key())));
+        });
+        group.bench_function("get", |bencher| {
+            bencher.iter(|| {
+                let key = tables.random_key();
+                tables.run(&key, |tx| tx.string(&key).map(|value| black_box(value)[99]))
+            });
+        });
+        group.bench_function("set", |bencher| {
+            bencher.iter(|| {
+                let key = tables.random_key();
+                tables.run(&key, |tx| tx.set(&key, black_box(&value), Expiry::Never));
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, store);
+criterion_main!(benches);
