@@ -252,8 +252,8 @@ impl Waits {
         self.shared.token()
     }
 
-    /// Until enough copies hold every record.
-    pub(crate) async fn all(self, timeout: Duration) -> Result<(), CommandError> {
+    /// Until enough copies hold every record. An error says whether it was for writes.
+    pub(crate) async fn all(self, timeout: Duration, write: bool) -> Result<(), CommandError> {
         // Who is not heard in time is among the outcomes that are missing.
         let _ = tokio::time::timeout(timeout, self.shared.settled()).await;
         let outcomes = self.shared.end_round();
@@ -267,7 +267,7 @@ impl Waits {
             read: timeout,
             write: timeout,
         }
-        .unconfirmed(true))
+        .unconfirmed(write))
     }
 }
 

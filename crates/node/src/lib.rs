@@ -25,3 +25,4 @@ pub mod slots;
 mod split;
 pub mod stats;
 pub mod store;
+mod upkeep;

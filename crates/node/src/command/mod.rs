@@ -10,6 +10,7 @@ pub mod glob;
 mod help;
 mod info;
 mod introspect;
+mod keyspace;
 mod long_double;
 mod server;
 pub mod session;

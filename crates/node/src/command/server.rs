@@ -77,7 +77,10 @@ pub(crate) fn flush<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answe
         return Ok(Reply::Ok.into());
     }
     let timeout = session.node.settings.timings.write_timeout.0;
-    Ok(Later::holding_back(async move { waits.all(timeout).await.map(|()| Reply::Ok) }).into())
+    Ok(
+        Later::holding_back(async move { waits.all(timeout, true).await.map(|()| Reply::Ok) })
+            .into(),
+    )
 }
 
 /// The writes of the client so far are on this many replicas.

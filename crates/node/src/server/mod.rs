@@ -36,7 +36,7 @@ const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 const PROTECTED: &[u8] = b"-DENIED this node runs in protected mode and has no password: only \
     clients on its own machine are served. Set requirepass, or turn protected-mode off.\r\n";
 
-/// The data threads of a node that serves.
+/// The data threads of a node that serves, and the one for upkeep.
 pub struct Server {
     /// Where cluster-aware clients connect.
     pub cluster_address: SocketAddr,
@@ -78,6 +78,11 @@ impl Server {
             let builder = std::thread::Builder::new().name(format!("data-{index}"));
             server.threads.push(builder.spawn(runtime)?);
         }
+        let (node, stopped) = (Arc::clone(node), stopped.clone());
+        let upkeep = std::thread::Builder::new().name("upkeep".to_owned());
+        server
+            .threads
+            .push(upkeep.spawn(move || crate::upkeep::run(&node, &stopped))?);
         Ok(server)
     }
 
@@ -88,7 +93,7 @@ impl Server {
         let _ = self.stop.send(true);
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a data thread panicked");
+                tracing::error!("a thread panicked");
             }
         }
     }

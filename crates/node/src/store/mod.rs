@@ -17,7 +17,7 @@ mod size_class;
 mod slot;
 pub mod tx;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     /// The position in [`POLICIES`] of the one in force.
     policy: AtomicU8,
     clock: AtomicU32,
+    expired_keys: AtomicU64,
+    evicted_keys: AtomicU64,
     /// Entries that no slot has any more and that are still to be given back.
     trash: Mutex<Vec<Trash>>,
 }
@@ -113,6 +115,18 @@ impl Store {
     pub fn is_over_limit(&self) -> bool {
         let limit = self.maxmemory_bytes();
         limit != 0 && self.used_bytes() > limit
+    }
+
+    /// How many keys this node has removed because they were past their time.
+    #[must_use]
+    pub fn expired_keys(&self) -> u64 {
+        self.shared.expired_keys.load(Ordering::Relaxed)
+    }
+
+    /// How many keys this node has removed for the sake of memory.
+    #[must_use]
+    pub fn evicted_keys(&self) -> u64 {
+        self.shared.evicted_keys.load(Ordering::Relaxed)
     }
 
     /// The eviction policy in force.
@@ -179,6 +193,14 @@ impl Shared {
     #[inline]
     fn clock(&self) -> u32 {
         self.clock.load(Ordering::Relaxed)
+    }
+
+    fn count_expired(&self) {
+        self.expired_keys.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_evicted(&self) {
+        self.evicted_keys.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Something that took `before` bytes takes `after` now.

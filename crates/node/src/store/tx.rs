@@ -278,6 +278,7 @@ impl<'a> Tx<'a> {
             .inspect(key)
             .is_some_and(|entry| !entry.mark().is_held());
         if evictable {
+            self.table.shared.count_evicted();
             self.perform(&Effect::Remove { key });
         }
         evictable
@@ -307,7 +308,7 @@ impl<'a> Tx<'a> {
         });
         for (key, expired) in due {
             match expired {
-                Some(mark) => self.bury(&key, mark),
+                Some(mark) => self.bury_expired(&key, mark),
                 // It is clean, and no longer fresh.
                 None => self.perform(&Effect::Remove { key: &key }),
             }
@@ -335,7 +336,7 @@ impl<'a> Tx<'a> {
         }
         if expired {
             if self.role == Role::Primary {
-                self.bury(key, mark);
+                self.bury_expired(key, mark);
             }
             return None;
         }
@@ -346,6 +347,13 @@ impl<'a> Tx<'a> {
     fn present(&self, key: &[u8]) -> Option<&Entry> {
         let entry = self.inspect(key)?;
         (entry.kind() != Kind::Absent && !entry.is_expired(self.now_unix_ms)).then_some(entry)
+    }
+
+    fn bury_expired(&mut self, key: &[u8], mark: Mark) {
+        if self.overlay.is_none() {
+            self.table.shared.count_expired();
+        }
+        self.bury(key, mark);
     }
 
     /// Ends a key: without a trace, or dirty where its database is to hear of it.

@@ -2,10 +2,10 @@
 
 use super::Arity::{AtLeast, Exactly};
 use super::access::{DELETE, RM, RO};
-use super::acl::{CONNECTION, KEYSPACE};
+use super::acl::{CONNECTION, DANGEROUS, KEYSPACE};
 use super::flag::{FAST, NO_SCRIPT, READ, WRITE};
 use super::{Command, Keys, keyed, plain};
-use crate::command::{expiry, generic, server};
+use crate::command::{expiry, generic, keyspace, server};
 
 /// Every argument.
 const ALL: Keys = Keys::Every { first: 1, step: 1 };
@@ -29,6 +29,9 @@ pub(super) const ROWS: &[Command] = &[
         .doc("1.2.0", "O(1)", "Lets a key expire at a moment, in Unix seconds."),
     keyed("expiretime", Exactly(2), READ | FAST, FIRST, KEYSPACE, expiry::expiretime)
         .doc("7.0.0", "O(1)", "Returns when a key expires, in Unix seconds."),
+    plain("keys", Exactly(2), READ, KEYSPACE | DANGEROUS, keyspace::keys)
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .doc("1.0.0", "O(N) in the number of all keys", "Returns all keys that match a pattern."),
     keyed("persist", Exactly(2), WRITE | FAST, FIRST, KEYSPACE, expiry::persist)
         .doc("2.2.0", "O(1)", "Lets a key live for ever."),
     keyed("pexpire", AtLeast(3), WRITE | FAST, FIRST, KEYSPACE, expiry::pexpire)
@@ -40,6 +43,12 @@ pub(super) const ROWS: &[Command] = &[
     keyed("pttl", Exactly(2), READ | FAST, FIRST, KEYSPACE, expiry::pttl)
         .tips(&["nondeterministic_output"])
         .doc("2.6.0", "O(1)", "Returns how many milliseconds a key has left."),
+    plain("randomkey", Exactly(1), READ, KEYSPACE, keyspace::randomkey)
+        .tips(&["request_policy:all_shards", "nondeterministic_output"])
+        .doc("1.0.0", "O(1)", "Returns any key."),
+    plain("scan", AtLeast(2), READ, KEYSPACE, keyspace::scan)
+        .tips(&["nondeterministic_output", "request_policy:special"])
+        .doc("2.8.0", "O(1) a call, O(N) for all keys", "Walks over all keys in steps."),
     keyed("touch", AtLeast(2), READ | FAST, ALL, KEYSPACE, generic::touch)
         .access(RO)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])

@@ -1,0 +1,133 @@
+//! What goes on beside the requests: the eviction policy's clock, active expiry, eviction, and
+//! memory that is given back after a slot was emptied.
+//!
+//! One thread does it for all slots. It holds one slot's lock at a time, for microseconds.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::replication::Out;
+use cluster::{Slot, clock};
+use tokio::sync::watch;
+
+use crate::node::Node;
+use crate::slots::Slots;
+use crate::store::tx::Role;
+use crate::store::{Evictor, Expiry, LedSlots, SlotTable, Store, Tx};
+
+/// How long the thread rests when nothing presses.
+const REST: Duration = Duration::from_millis(10);
+/// What active expiry looks at between two rests: a round over slots with nothing due takes four.
+const EXPIRY_BUDGET: usize = 4096;
+/// Entries that are evicted before the clock and expiry have their turn again.
+const EVICTIONS_MAX: usize = 256;
+/// Entries of emptied slots whose memory is given back at a time.
+const SWEEP_ENTRIES: usize = 4096;
+
+/// What the thread remembers from one step to the next.
+#[derive(Debug)]
+struct Upkeep {
+    expiry: Expiry,
+    evictor: Evictor,
+}
+
+/// Does it until the node stops.
+pub(crate) fn run(node: &Node, stopped: &watch::Receiver<bool>) {
+    let mut upkeep = Upkeep {
+        expiry: Expiry::default(),
+        evictor: Evictor::new(rand::random()),
+    };
+    while !*stopped.borrow() {
+        if !upkeep.step(&node.store, &node.slots) {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+impl Upkeep {
+    /// Does a little of everything. Returns whether more presses.
+    fn step(&mut self, store: &Store, slots: &Slots) -> bool {
+        store.tick(clock::unix_ms());
+        self.expiry.step(slots, EXPIRY_BUDGET);
+        let more_to_sweep = store.sweep(SWEEP_ENTRIES);
+        let before = store.evicted_keys();
+        let enough = self.evictor.step(store, slots, EVICTIONS_MAX);
+        more_to_sweep || !enough && store.evicted_keys() > before
+    }
+}
+
+impl LedSlots for Slots {
+    fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
+        let locked = self.lock(slot);
+        locked.check_write(self.context(), clock::now()).ok()?;
+        Some(look(&locked.table))
+    }
+
+    fn change<R>(&self, slot: Slot, change: impl FnOnce(&mut Tx<'_>) -> R) -> Option<R> {
+        let mut out = Out::default();
+        let mut locked = self.lock(slot);
+        locked.check_write(self.context(), clock::now()).ok()?;
+        let version = locked.next_version();
+        let mut tx = Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version);
+        let result = change(&mut tx);
+        let effects = tx.finish().effects;
+        if !effects.is_empty() {
+            locked.append(self.context(), Bytes::from(effects.into_bytes()), &mut out);
+        }
+        drop(locked);
+        self.perform(out);
+        Some(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::{Incarnation, Member, NodeId};
+
+    use super::*;
+    use crate::store::tx;
+
+    #[test]
+    fn a_step_expires_evicts_and_gives_memory_back() {
+        let store = Store::new([1, 2, 3, 4]);
+        let me = Member {
+            node: NodeId::from_bytes([7; 20]),
+            incarnation: Incarnation(1),
+        };
+        let slots = Slots::alone(&store, me);
+        let set = |key: u32, expiry| {
+            let key = key.to_be_bytes();
+            let done = slots.change(Slot::of(&key), |tx| tx.set(&key, &[0; 100], expiry));
+            assert!(done.is_some(), "this node leads every slot");
+        };
+        let soon = clock::unix_ms() + 1;
+        for key in 0..2_000 {
+            set(
+                key,
+                if key % 2 == 0 {
+                    tx::Expiry::At(soon)
+                } else {
+                    tx::Expiry::Never
+                },
+            );
+        }
+        while clock::unix_ms() <= soon {
+            std::thread::yield_now();
+        }
+        let evictor = Evictor::new(1);
+        let mut upkeep = Upkeep {
+            expiry: Expiry::default(),
+            evictor,
+        };
+        for _ in 0..8 {
+            upkeep.step(&store, &slots);
+        }
+        assert_eq!((slots.tally().keys, store.expired_keys()), (1_000, 1_000));
+
+        assert!(store.set_policy("allkeys-lru"));
+        store.set_maxmemory_bytes(store.used_bytes() / 2);
+        while upkeep.step(&store, &slots) {}
+        assert!(!store.is_over_limit() && store.evicted_keys() > 100);
+        assert_eq!(slots.tally().keys as u64, 1_000 - store.evicted_keys());
+    }
+}
