@@ -5,7 +5,7 @@
 //! `@` is about the next request, unless it says otherwise:
 //!
 //! - `@cluster`, as the first line: the script is for the cluster port.
-//! - `@client NAME`: from here on this client speaks, on a connection of its own; first it is `one`.
+//! - `@client NAME`: from here on this client speaks, on its own connection; first it is `one`.
 //! - `@raw REPLIES "BYTES"`: sends these bytes as they are and reads so many replies.
 //! - `@resp 2`, `@resp 3`: the request is sent in that protocol alone.
 //! - `@closes`: after the reply the server closes the connection.
