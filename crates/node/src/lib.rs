@@ -2,8 +2,11 @@
 //!
 //! A request's way: [`server`] accepts a socket, [`connection`] reads and answers it, [`resp`]
 //! decodes and encodes, [`dispatch`] is the list of gates, [`command`] holds the table and the
-//! handlers, [`store`] the data.
+//! handlers, [`store`] the data. [`topology`] is the cluster as the node shows it, and [`admin`]
+//! speaks to operators.
 
+pub mod admin;
+pub mod census;
 pub mod client_state;
 pub mod clients;
 pub mod command;
@@ -26,3 +29,4 @@ mod split;
 pub mod stats;
 pub mod store;
 mod upkeep;
+pub mod topology;

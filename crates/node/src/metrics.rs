@@ -1,6 +1,7 @@
 //! The node's counters as metrics. Handles are made once and kept; nothing is looked up by label
 //! while requests run. Threads count for themselves, and [`FrontMetrics::publish`] carries their
-//! sums over, each second and whenever somebody is about to read them.
+//! sums over, each second and whenever somebody is about to read them. The time that commands took is
+//! sampled by `admin`, since it is not a whole number of seconds.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,7 +28,6 @@ pub struct FrontMetrics {
 
 struct CommandMetrics {
     calls: Counter,
-    micros: Counter,
     failed: Counter,
     rejected: Counter,
 }
@@ -39,7 +39,6 @@ impl FrontMetrics {
         describe();
         let of_command = |name: &'static str| CommandMetrics {
             calls: counter!("quorate_commands_total", "cmd" => name),
-            micros: counter!("quorate_command_microseconds_total", "cmd" => name),
             failed: counter!("quorate_commands_failed_total", "cmd" => name),
             rejected: counter!("quorate_commands_rejected_total", "cmd" => name),
         };
@@ -66,7 +65,6 @@ impl FrontMetrics {
         let totals = node.stats.totals();
         for (metrics, total) in self.commands.iter().zip(&totals.commands) {
             metrics.calls.absolute(total.calls);
-            metrics.micros.absolute(total.nanos / 1000);
             metrics.failed.absolute(total.failed);
             metrics.rejected.absolute(total.rejected);
         }
@@ -97,11 +95,6 @@ fn describe() {
         "quorate_commands_total",
         count,
         "Requests that ran, by command"
-    );
-    describe_counter!(
-        "quorate_command_microseconds_total",
-        Unit::Microseconds,
-        "Time that requests took, waits for copies not counted, by command"
     );
     describe_counter!(
         "quorate_commands_failed_total",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use cluster::{Incarnation, Member, NodeId, Time};
+use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};
 use rand::RngExt;
 
 use crate::clients::Clients;
@@ -13,6 +13,7 @@ use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::topology::Topology;
 use cluster::clock;
 
 /// One node of the cluster, as its own threads see it.
@@ -31,6 +32,8 @@ pub struct Node {
     pub store: Store,
     /// The slots.
     pub slots: Slots,
+    /// The cluster, for those who show it.
+    pub topology: Topology,
     /// When the node started.
     pub started: Time,
     /// The most memory that was seen in use, in bytes.
@@ -49,12 +52,13 @@ impl Node {
             incarnation: Incarnation(1),
         };
         let slots = Slots::alone(&store, me);
-        Node::new(settings, store, slots)
+        let topology = Topology::alone(me, info(&settings));
+        Node::new(settings, store, slots, topology)
     }
 
     /// A node that starts now. The process's recorder of metrics, if it has one, is in place.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, slots: Slots) -> Arc<Node> {
+    pub fn new(settings: Settings, store: Store, slots: Slots, topology: Topology) -> Arc<Node> {
         let run_id: [u8; 20] = rand::rng().random();
         let memory = &settings.memory;
         store.set_maxmemory_bytes(usize::try_from(memory.maxmemory.0).unwrap_or(usize::MAX));
@@ -67,6 +71,7 @@ impl Node {
             metrics: FrontMetrics::new(),
             store,
             slots,
+            topology,
             started: clock::now(),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -88,5 +93,20 @@ impl Node {
         }
         let limit = self.store.maxmemory_bytes();
         !self.store.policy().evicts() || self.store.used_bytes() > limit + limit / 16
+    }
+}
+
+/// What a node that is a cluster by itself says of itself.
+fn info(settings: &Settings) -> NodeInfo {
+    let settings = &settings.node;
+    let bind = settings.bind.to_string();
+    NodeInfo {
+        peer_address: format!("{bind}:{}", settings.peer_port),
+        client_host: settings.hostname.clone().unwrap_or(bind),
+        cluster_port: settings.port,
+        any_port: settings.any_port,
+        admin_port: settings.admin_port,
+        zone: settings.zone.clone(),
+        weight: settings.weight,
     }
 }

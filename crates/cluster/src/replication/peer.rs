@@ -130,6 +130,12 @@ impl Peer {
         self.short_of_memory.load(Ordering::Relaxed)
     }
 
+    /// Whether a stream to it is open.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.open_stream().is_some()
+    }
+
     /// The number of the open stream to it, if there is one.
     pub(crate) fn open_stream(&self) -> Option<u64> {
         match self.open.load(Ordering::Acquire) {

@@ -257,6 +257,18 @@ impl<T: Table, K> Replica<T, K> {
         })
     }
 
+    /// How many records of this member, where it leads, are not committed yet.
+    #[must_use]
+    pub fn uncommitted(&self) -> usize {
+        self.active().map_or(0, |primary| primary.uncommitted.len())
+    }
+
+    /// How many replies wait for copies.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.active().map_or(0, |primary| primary.waiters.len())
+    }
+
     /// Forgets waiting replies whose owner has given up.
     pub fn forget_waiters(&mut self, is_gone: impl Fn(&K) -> bool) {
         if let Role::Primary(primary) = &mut self.role {

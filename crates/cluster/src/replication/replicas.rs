@@ -74,6 +74,12 @@ impl<T: Table, K> Replicas<T, K> {
         self.context.peer(member, now)
     }
 
+    /// The other members that are known, and this one, where it is its own peer.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.context.peers()
+    }
+
     /// A stream between this member and another is open. Ends the handling of the one before it.
     pub fn opened(&self, now: Time, member: &Member, direction: Direction, stream: u64) {
         let peer = self.context.peer(member, now);

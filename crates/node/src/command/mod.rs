@@ -2,6 +2,7 @@
 
 pub mod args;
 mod client;
+mod cluster;
 mod config;
 pub mod connection;
 mod expiry;

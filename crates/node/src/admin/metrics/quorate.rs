@@ -1,0 +1,200 @@
+//! What is particular to Quorate: slots, replication, metadata.
+
+use std::collections::BTreeMap;
+
+use cluster::{NodeId, SLOTS};
+
+use crate::admin::Admin;
+use crate::admin::exposition::Exposition;
+use crate::census::Census;
+use crate::node::Node;
+use crate::process::Usage;
+use crate::topology::Standing;
+
+pub(super) fn write(admin: &Admin, out: &mut Exposition) {
+    let node = &admin.node;
+    let census = Census::take(&node.slots);
+    out.gauge("quorate_build_info", "Which version of Quorate runs.")
+        .of(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let ready = f64::from(u8::from(admin.readiness.report().is_ready()));
+    out.gauge(
+        "quorate_ready",
+        "Whether clients should be sent to this node.",
+    )
+    .value(ready);
+    slots(node, out);
+    data(&census, out);
+    memory(node, &census, out);
+    replication(node, &census, out);
+    metadata(node, out);
+}
+
+fn slots(node: &Node, out: &mut Exposition) {
+    let layout = node.topology.layout();
+    let share = layout
+        .shares()
+        .get(&node.topology.me().node)
+        .cloned()
+        .unwrap_or_default();
+    out.gauge(
+        "quorate_slots",
+        "Slots that this node has been given, by its role in them.",
+    )
+    .of(&[("role", "primary")], share.led.into())
+    .of(&[("role", "copy")], share.copies.into())
+    .of(&[("role", "learner")], share.learning.into())
+    .of(&[("role", "lost")], share.lost.into());
+    let counts = layout.counts();
+    out.gauge(
+        "quorate_cluster_slots",
+        "Slots of the cluster, by their state.",
+    )
+    .of(&[("state", "covered")], counts.covered.into())
+    .of(
+        &[("state", "without_primary")],
+        (SLOTS - counts.covered).into(),
+    )
+    .of(&[("state", "below_write_quorum")], counts.below_w.into())
+    .of(&[("state", "short_of_copies")], counts.short.into())
+    .of(&[("state", "with_learners")], counts.learning.into());
+    let map = node.topology.map();
+    let mut standings: BTreeMap<&str, f64> = [
+        Standing::Up,
+        Standing::Suspect,
+        Standing::Down,
+        Standing::Stopped,
+    ]
+    .into_iter()
+    .map(|standing| (standing.name(), 0.0))
+    .collect();
+    for (id, record) in map.nodes() {
+        *standings
+            .entry(node.topology.standing(*id, record).name())
+            .or_default() += 1.0;
+    }
+    let mut nodes = out.gauge(
+        "quorate_cluster_nodes",
+        "Nodes of the cluster, as this one sees them.",
+    );
+    for (standing, count) in standings {
+        nodes.of(&[("state", standing)], count);
+    }
+}
+
+fn data(census: &Census, out: &mut Exposition) {
+    let tallies = [("primary", census.led), ("copy", census.copies)];
+    let mut family = |name, help, value: &dyn Fn(&crate::store::Tally) -> usize| {
+        let mut family = out.gauge(name, help);
+        for (role, tally) in &tallies {
+            family.of(&[("role", role)], value(tally) as f64);
+        }
+    };
+    family(
+        "quorate_keys",
+        "Keys, by the node's role in their slot.",
+        &|tally| tally.keys,
+    );
+    family("quorate_keys_expiring", "Keys that expire.", &|tally| {
+        tally.expiring
+    });
+    family(
+        "quorate_entries_dirty",
+        "Entries that their database lacks.",
+        &|tally| tally.dirty,
+    );
+    family(
+        "quorate_entries_in_doubt",
+        "Entries that their database may not agree with.",
+        &|tally| tally.in_doubt,
+    );
+}
+
+fn memory(node: &Node, census: &Census, out: &mut Exposition) {
+    let usage = Usage::now();
+    let data = node.store.used_bytes();
+    let entries = |tally: crate::store::Tally| tally.entry_bytes.min(data) as f64;
+    let (led, copies) = (entries(census.led), entries(census.copies));
+    let tables = (data as f64 - led - copies).max(0.0);
+    let rest = (usage.allocated as f64 - data as f64).max(0.0);
+    out.gauge(
+        "quorate_memory_bytes",
+        "Bytes that are allocated, by what for.",
+    )
+    .of(&[("part", "primary_entries")], led)
+    .of(&[("part", "copy_entries")], copies)
+    .of(&[("part", "tables")], tables)
+    .of(&[("part", "other")], rest);
+    out.gauge(
+        "quorate_memory_resident_bytes",
+        "Bytes of the process that are in memory.",
+    )
+    .value(usage.resident as f64);
+}
+
+fn replication(node: &Node, census: &Census, out: &mut Exposition) {
+    out.gauge(
+        "quorate_uncommitted_records",
+        "Records that wait for their copies.",
+    )
+    .value(census.uncommitted as f64);
+    out.gauge("quorate_waiting_replies", "Replies that wait for copies.")
+        .value(census.waiting as f64);
+    let me = node.topology.me().node;
+    let mut peers: BTreeMap<NodeId, (usize, bool, bool)> = BTreeMap::new();
+    for (id, _) in node.topology.map().nodes().filter(|(id, _)| **id != me) {
+        peers.insert(*id, (0, false, false));
+    }
+    for peer in node.slots.replicas().peers() {
+        if let Some(known) = peers.get_mut(&peer.member().node) {
+            known.0 += peer.queued_bytes();
+            known.1 |= peer.is_connected();
+            known.2 |= peer.is_short_of_memory();
+        }
+    }
+    let mut family = |name, help, value: &dyn Fn(&(usize, bool, bool)) -> f64| {
+        let mut family = out.gauge(name, help);
+        for (id, state) in &peers {
+            family.of(&[("peer", &id.to_string())], value(state));
+        }
+    };
+    let flag = |is: bool| f64::from(u8::from(is));
+    let queue = "Bytes of records that wait to be sent to another node.";
+    family("quorate_peer_queue_bytes", queue, &|state| state.0 as f64);
+    let connected = "Whether the stream of records to another node is open.";
+    family("quorate_peer_connected", connected, &|state| flag(state.1));
+    let short = "Whether another node says that it is short of memory.";
+    family("quorate_peer_short_of_memory", short, &|state| {
+        flag(state.2)
+    });
+}
+
+fn metadata(node: &Node, out: &mut Exposition) {
+    let (topology, group) = (&node.topology, node.topology.group());
+    let me = topology.me().node;
+    let flag = |is: bool| f64::from(u8::from(is));
+    out.gauge(
+        "quorate_metadata_index",
+        "The last metadata entry that this node knows.",
+    )
+    .value(topology.map().version() as f64);
+    out.gauge(
+        "quorate_metadata_leader_known",
+        "Whether the node knows who leads the metadata.",
+    )
+    .value(flag(group.leader.is_some()));
+    out.gauge(
+        "quorate_metadata_leader",
+        "Whether this node leads the metadata.",
+    )
+    .value(flag(group.leader == Some(me)));
+    out.gauge(
+        "quorate_metadata_voter",
+        "Whether this node votes on the metadata.",
+    )
+    .value(flag(group.voters.contains(&me)));
+    out.gauge(
+        "quorate_metadata_voters",
+        "Nodes that vote on the metadata; 0 where not known.",
+    )
+    .value(group.voters.len() as f64);
+}
