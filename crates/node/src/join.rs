@@ -13,7 +13,7 @@ use cluster::metadata::{
     BootstrapSettings, Disk, DiskError, Group, GroupError, GroupSettings, Neighbours,
     RegisterError, bootstrap,
 };
-use cluster::replication::{self, FailoverSettings, Replicas};
+use cluster::replication::{self, FailoverSettings, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};
 use cluster::transport::{self, Calls, Links, Secret, Transport};
 use cluster::{Member, NodeId, NodeInfo, SLOTS};
@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::gather::Token;
 use crate::slots::NodeReplicas;
 use crate::store::{SlotTable, Store};
+use crate::topology::{GroupView, Surroundings};
 
 /// A node that knows who it is, and holds nothing yet.
 pub struct Newcomer {
@@ -195,6 +196,13 @@ impl Part {
         self.joined.clone()
     }
 
+    /// What the node believes of the others, for those who show it.
+    #[must_use]
+    pub fn surroundings(&self) -> Box<dyn Surroundings> {
+        let (group, gossip) = (self.group.clone(), Arc::clone(&self.gossip));
+        Box::new(Around { group, gossip })
+    }
+
     /// Leaves in an orderly way: the others need not find out.
     pub async fn stop(mut self) {
         self.gossip.leave();
@@ -202,6 +210,26 @@ impl Part {
         self.tasks.shutdown().await;
         self.group.stop().await;
         self.transport.stop();
+    }
+}
+
+/// A member's gossip and its view of the metadata group.
+struct Around {
+    group: Group,
+    gossip: Arc<Gossip>,
+}
+
+impl Surroundings for Around {
+    fn liveness(&self, member: &Member) -> Liveness {
+        cluster::driver::Gossip::liveness(&*self.gossip, member)
+    }
+
+    fn group(&self) -> GroupView {
+        let leader = self.group.watch_leadership().borrow().leader;
+        GroupView {
+            leader,
+            voters: self.group.voters(),
+        }
     }
 }
 

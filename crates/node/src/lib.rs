@@ -28,5 +28,5 @@ pub mod slots;
 mod split;
 pub mod stats;
 pub mod store;
-mod upkeep;
 pub mod topology;
+mod upkeep;

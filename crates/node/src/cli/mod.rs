@@ -6,6 +6,7 @@
     reason = "this is where it prints"
 )]
 
+mod cluster;
 mod dev;
 mod ports;
 mod serve;
@@ -28,6 +29,7 @@ struct Arguments {
 enum Command {
     Serve(Box<serve::Arguments>),
     Dev(dev::Arguments),
+    Cluster(cluster::Arguments),
 }
 
 /// Why a command ends before it has done what it was asked.
@@ -49,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
     };
     let (code, message) = match result {
         Ok(()) => return ExitCode::SUCCESS,

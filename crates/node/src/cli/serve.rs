@@ -1,16 +1,21 @@
 //! `quorate serve`: one node.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use node::admin::readiness::Readiness;
+use node::admin::{self, Admin};
 use node::config::{self, Flag};
 use node::join::{ClientPorts, Newcomer};
 use node::logs;
 use node::node::Node;
 use node::server::Server;
 use node::slots::Slots;
+use node::topology::Topology;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use tokio::net::TcpListener;
 
 use super::signals::Signals;
 use super::start_line::StartLine;
@@ -132,23 +137,35 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     let run = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
     let mut signals = Signals::take()?;
     let newcomer = Newcomer::open(&settings).map_err(|error| run(&error))?;
+    let recorder = admin::metrics::install().map_err(|error| run(&error))?;
     let slots = Slots::new(Arc::clone(&newcomer.replicas));
-    let node = Node::new(settings, newcomer.store.clone(), slots);
+    let topology = Topology::joining(newcomer.me);
+    let node = Node::new(settings, newcomer.store.clone(), slots, topology);
     let server = Server::start(&node).map_err(|error| run(&error))?;
+    let (admin_listener, admin_address) = admin_listener(&node).await?;
     let ports = ClientPorts {
         cluster: server.cluster_address.port(),
         any: server.any_address.port(),
-        admin: node.settings.node.admin_port,
+        admin: admin_address.port(),
     };
     let part = newcomer
         .join(&node.settings, ports)
         .await
         .map_err(|error| run(&error))?;
+    node.topology
+        .joined(part.group.slot_map(), part.surroundings());
+    let readiness = Readiness::of(&node);
+    let admin = Arc::new(Admin {
+        node: Arc::clone(&node),
+        readiness,
+        recorder,
+    });
+    let admin = tokio::spawn(admin::serve(admin_listener, admin));
     let start_line = StartLine {
         cluster_port: server.cluster_address,
         any_port: server.any_address,
         peer_port: Some(part.peer_address),
-        admin_port: None,
+        admin_port: Some(admin_address),
         process: std::process::id(),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{start_line}");
@@ -157,7 +174,16 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     tracing::info!("asked to stop");
     part.stop().await;
     server.stop();
+    admin.abort();
     Ok(())
+}
+
+async fn admin_listener(node: &Node) -> Result<(TcpListener, SocketAddr), Failure> {
+    let address = SocketAddr::new(node.settings.node.bind, node.settings.node.admin_port);
+    let failed = |error| Failure::Run(format!("cannot listen on {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Has the system kill this process when its parent dies.

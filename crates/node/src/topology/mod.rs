@@ -8,7 +8,7 @@ pub mod status;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use cluster::metadata::{Entry, Form, NodeRecord, State};
@@ -39,8 +39,8 @@ pub struct GroupView {
 /// The cluster as one node sees it.
 pub struct Topology {
     me: Member,
-    map: Arc<SharedSlotMap>,
-    surroundings: Box<dyn Surroundings>,
+    /// Empty until the node has found its part of the cluster.
+    known: OnceLock<(Arc<SharedSlotMap>, Box<dyn Surroundings>)>,
     layout: ArcSwapOption<Layout>,
 }
 
@@ -72,20 +72,20 @@ impl Standing {
 }
 
 impl Topology {
-    /// The view of the member `me`.
+    /// The view of the member `me`, who knows of no cluster yet.
     #[must_use]
-    pub fn new(
-        me: Member,
-        map: Arc<SharedSlotMap>,
-        surroundings: Box<dyn Surroundings>,
-    ) -> Topology {
-        let layout = ArcSwapOption::empty();
+    pub fn joining(me: Member) -> Topology {
         Topology {
             me,
-            map,
-            surroundings,
-            layout,
+            known: OnceLock::new(),
+            layout: ArcSwapOption::empty(),
         }
+    }
+
+    /// From now on this is where the view comes from. Said once.
+    pub fn joined(&self, map: Arc<SharedSlotMap>, surroundings: Box<dyn Surroundings>) {
+        let first = self.known.set((map, surroundings)).is_ok();
+        assert!(first, "a node joins one cluster, once");
     }
 
     /// The view of a node that is a cluster by itself.
@@ -110,7 +110,9 @@ impl Topology {
         state.apply(1, &Entry::Form(form));
         let map = Arc::new(SharedSlotMap::default());
         map.offer(Arc::new(state));
-        Topology::new(me, map, Box::new(Alone(me.node)))
+        let topology = Topology::joining(me);
+        topology.joined(map, Box::new(Alone(me.node)));
+        topology
     }
 
     /// The member whose view it is.
@@ -122,19 +124,23 @@ impl Topology {
     /// The present slot map.
     #[must_use]
     pub fn map(&self) -> Arc<SlotMap> {
-        self.map.snapshot()
+        self.known
+            .get()
+            .map_or_else(Arc::default, |(map, _)| map.snapshot())
     }
 
     /// The metadata group.
     #[must_use]
     pub fn group(&self) -> GroupView {
-        self.surroundings.group()
+        self.known
+            .get()
+            .map_or_else(GroupView::default, |(_, around)| around.group())
     }
 
     /// The slot map, put together for those who show it. Made once for each version of the map.
     #[must_use]
     pub fn layout(&self) -> Arc<Layout> {
-        let map = self.map.load();
+        let map = self.map();
         if let Some(layout) = &*self.layout.load()
             && layout.version() == map.version()
         {
@@ -158,7 +164,8 @@ impl Topology {
             node,
             incarnation: record.incarnation,
         };
-        match self.surroundings.liveness(&member) {
+        let liveness = self.known.get().map(|(_, around)| around.liveness(&member));
+        match liveness.unwrap_or(Liveness::Unknown) {
             Liveness::Up => Standing::Up,
             Liveness::Unknown => Standing::Suspect,
             Liveness::Down => Standing::Down,
@@ -287,7 +294,9 @@ pub(crate) mod tests {
     pub(crate) fn seen(state: State, down: u8) -> Topology {
         let map = Arc::new(SharedSlotMap::default());
         map.offer(Arc::new(state));
-        Topology::new(member(1), map, Box::new(AllBut(down)))
+        let topology = Topology::joining(member(1));
+        topology.joined(map, Box::new(AllBut(down)));
+        topology
     }
 
     #[test]
@@ -322,7 +331,7 @@ pub(crate) mod tests {
         assert!(Arc::ptr_eq(&layout, &topology.layout()));
         let mut state = (**topology.map().state()).clone();
         state.apply(2, &Entry::Stopped { member: member(3) });
-        topology.map.offer(Arc::new(state));
+        topology.known.get().unwrap().0.offer(Arc::new(state));
         assert_eq!(topology.layout().version(), 2);
     }
 
