@@ -4,6 +4,8 @@
 //! [`COMPACT_BYTES_MAX`] has a buffer of its own with room to grow, so that appending to it does
 //! not copy it each time. An entry takes 16 bytes in its table either way.
 
+mod compact;
+
 use cluster::Version;
 
 use super::size_class::rounded;
@@ -129,26 +131,12 @@ struct Large {
     value: Vec<u8>,
 }
 
-// The layout of a compact entry: version (8), access (3), flags (1), length of the key (1 or 4),
-// then what the flags announce: expiry (8), mark (4 or 12); then key and value.
-const ACCESS: usize = 8;
-const FLAGS: usize = 11;
-const KEY_LENGTH: usize = 12;
-
-const FLAG_KIND: u8 = 0b0000_1111;
-const FLAG_EXPIRES: u8 = 0b0001_0000;
-const FLAG_LONG_KEY: u8 = 0b0010_0000;
-const FLAG_MARK_SHIFT: u32 = 6;
-
-/// The bytes of each mark, by its number.
-const MARK_BYTES: [usize; 4] = [0, 12, 4, 12];
-
 impl Entry {
     /// An entry with a copy of `key` and `value`.
     #[must_use]
     pub fn new(key: &[u8], value: &[u8], header: &Header) -> Entry {
         if key.len() + value.len() <= COMPACT_BYTES_MAX {
-            return Entry(Form::Compact(compact(key, value, header)));
+            return Entry(Form::Compact(compact::of(key, value, header)));
         }
         Entry(Form::Large(Box::new(Large {
             header: *header,
@@ -163,7 +151,7 @@ impl Entry {
     pub fn key(&self) -> &[u8] {
         match &self.0 {
             Form::Compact(bytes) => {
-                let (start, length) = key_place(bytes);
+                let (start, length) = compact::key_place(bytes);
                 &bytes[start..start + length]
             }
             Form::Large(large) => &large.key,
@@ -176,7 +164,7 @@ impl Entry {
     pub fn value(&self) -> &[u8] {
         match &self.0 {
             Form::Compact(bytes) => {
-                let (start, length) = key_place(bytes);
+                let (start, length) = compact::key_place(bytes);
                 &bytes[start + length..]
             }
             Form::Large(large) => &large.value,
@@ -188,7 +176,7 @@ impl Entry {
     #[inline]
     pub fn version(&self) -> Version {
         match &self.0 {
-            Form::Compact(bytes) => Version::from_u64(u64_at(bytes, 0)),
+            Form::Compact(bytes) => compact::version(bytes),
             Form::Large(large) => large.header.version,
         }
     }
@@ -198,8 +186,7 @@ impl Entry {
     #[inline]
     pub fn kind(&self) -> Kind {
         match &self.0 {
-            Form::Compact(bytes) => Kind::from_u8(bytes[FLAGS] & FLAG_KIND)
-                .expect("the flags of an entry are written from a kind"),
+            Form::Compact(bytes) => compact::kind(bytes),
             Form::Large(large) => large.header.kind,
         }
     }
@@ -209,10 +196,7 @@ impl Entry {
     #[inline]
     pub fn expires_at(&self) -> Option<u64> {
         match &self.0 {
-            Form::Compact(bytes) => {
-                let flags = bytes[FLAGS];
-                (flags & FLAG_EXPIRES != 0).then(|| u64_at(bytes, after_key_length(flags)))
-            }
+            Form::Compact(bytes) => compact::expires_at(bytes),
             Form::Large(large) => large.header.expires_at,
         }
     }
@@ -222,7 +206,7 @@ impl Entry {
     #[inline]
     pub fn mark(&self) -> Mark {
         match &self.0 {
-            Form::Compact(bytes) => compact_mark(bytes),
+            Form::Compact(bytes) => compact::mark(bytes),
             Form::Large(large) => large.header.mark,
         }
     }
@@ -232,9 +216,7 @@ impl Entry {
     #[inline]
     pub fn access(&self) -> u32 {
         match &self.0 {
-            Form::Compact(bytes) => {
-                u32::from_le_bytes([bytes[ACCESS], bytes[ACCESS + 1], bytes[ACCESS + 2], 0])
-            }
+            Form::Compact(bytes) => compact::access(bytes),
             Form::Large(large) => large.header.access,
         }
     }
@@ -288,20 +270,19 @@ impl Entry {
 
     /// Stamps the entry with the record that changes it.
     pub fn set_version(&mut self, version: Version) {
-        match &mut self.0 {
-            Form::Compact(bytes) => bytes[..8].copy_from_slice(&version.as_u64().to_le_bytes()),
-            Form::Large(large) => large.header.version = version,
-        }
+        let header = Header {
+            version,
+            ..self.header()
+        };
+        self.set_header(&header);
     }
 
     /// Sets the bits of the eviction policy; those above the 24th are cut off.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
         match &mut self.0 {
-            Form::Compact(bytes) => {
-                bytes[ACCESS..FLAGS].copy_from_slice(&access.to_le_bytes()[..3]);
-            }
-            Form::Large(large) => large.header.access = access & 0x00FF_FFFF,
+            Form::Compact(bytes) => compact::set_access(bytes, access),
+            Form::Large(large) => large.header.access = access & compact::ACCESS_MASK,
         }
     }
 
@@ -326,10 +307,10 @@ impl Entry {
     /// Gives the entry another value and header; within the same allocation if it fits exactly.
     pub fn replace(&mut self, value: &[u8], header: &Header) {
         if let Form::Compact(bytes) = &mut self.0 {
-            let (start, length) = key_place(bytes);
-            let same_head = head_bytes(length, header) == start;
+            let (start, length) = compact::key_place(bytes);
+            let same_head = compact::head_bytes(length, header) == start;
             if same_head && start + length + value.len() == bytes.len() {
-                write_head(bytes, length, header);
+                compact::write_head(bytes, length, header);
                 bytes[start + length..].copy_from_slice(value);
                 return;
             }
@@ -349,7 +330,7 @@ impl Entry {
                 large.value[offset..end].copy_from_slice(bytes);
             }
             Form::Compact(whole) => {
-                let (start, key_length) = key_place(whole);
+                let (start, key_length) = compact::key_place(whole);
                 let value_start = start + key_length;
                 if value_start + length == whole.len() {
                     whole[value_start + offset..value_start + end].copy_from_slice(bytes);
@@ -369,120 +350,16 @@ impl Entry {
         match &mut self.0 {
             Form::Large(large) => large.header = *header,
             Form::Compact(bytes) => {
-                let (start, length) = key_place(bytes);
-                if head_bytes(length, header) == start {
-                    write_head(bytes, length, header);
+                let (start, length) = compact::key_place(bytes);
+                if compact::head_bytes(length, header) == start {
+                    compact::write_head(bytes, length, header);
                 } else {
                     let (key, value) = bytes[start..].split_at(length);
-                    self.0 = Form::Compact(compact(key, value, header));
+                    self.0 = Form::Compact(compact::of(key, value, header));
                 }
             }
         }
     }
-}
-
-fn compact(key: &[u8], value: &[u8], header: &Header) -> Box<[u8]> {
-    let head = head_bytes(key.len(), header);
-    let mut bytes = Vec::with_capacity(head + key.len() + value.len());
-    bytes.resize(head, 0);
-    write_head(&mut bytes, key.len(), header);
-    bytes.extend_from_slice(key);
-    bytes.extend_from_slice(value);
-    bytes.into_boxed_slice()
-}
-
-fn head_bytes(key_length: usize, header: &Header) -> usize {
-    KEY_LENGTH
-        + if key_length > usize::from(u8::MAX) {
-            4
-        } else {
-            1
-        }
-        + if header.expires_at.is_some() { 8 } else { 0 }
-        + MARK_BYTES[usize::from(header.mark.number())]
-}
-
-fn write_head(bytes: &mut [u8], key_length: usize, header: &Header) {
-    let mut flags = header.kind as u8 | header.mark.number() << FLAG_MARK_SHIFT;
-    bytes[..8].copy_from_slice(&header.version.as_u64().to_le_bytes());
-    bytes[ACCESS..FLAGS].copy_from_slice(&header.access.to_le_bytes()[..3]);
-    if let Ok(short) = u8::try_from(key_length) {
-        bytes[KEY_LENGTH] = short;
-    } else {
-        flags |= FLAG_LONG_KEY;
-        let long = u32::try_from(key_length).expect("a compact key is below COMPACT_BYTES_MAX");
-        bytes[KEY_LENGTH..KEY_LENGTH + 4].copy_from_slice(&long.to_le_bytes());
-    }
-    let mut at = after_key_length(flags);
-    if let Some(expires_at) = header.expires_at {
-        flags |= FLAG_EXPIRES;
-        bytes[at..at + 8].copy_from_slice(&expires_at.to_le_bytes());
-        at += 8;
-    }
-    bytes[FLAGS] = flags;
-    let Some(definition) = header.mark.definition() else {
-        return;
-    };
-    bytes[at..at + 4].copy_from_slice(&definition.to_le_bytes());
-    match header.mark {
-        Mark::Clean {
-            fresh_until: word, ..
-        } => {
-            bytes[at + 4..at + 12].copy_from_slice(&word.to_le_bytes());
-        }
-        Mark::InDoubt { stamp, .. } => {
-            bytes[at + 4..at + 12].copy_from_slice(&stamp.as_u64().to_le_bytes());
-        }
-        Mark::None | Mark::Dirty { .. } => {}
-    }
-}
-
-fn compact_mark(bytes: &[u8]) -> Mark {
-    let flags = bytes[FLAGS];
-    let number = flags >> FLAG_MARK_SHIFT;
-    if number == 0 {
-        return Mark::None;
-    }
-    let at = after_key_length(flags) + if flags & FLAG_EXPIRES != 0 { 8 } else { 0 };
-    let definition = u32_at(bytes, at);
-    match number {
-        1 => Mark::Clean {
-            definition,
-            fresh_until: u64_at(bytes, at + 4),
-        },
-        2 => Mark::Dirty { definition },
-        _ => Mark::InDoubt {
-            definition,
-            stamp: Version::from_u64(u64_at(bytes, at + 4)),
-        },
-    }
-}
-
-fn after_key_length(flags: u8) -> usize {
-    KEY_LENGTH + if flags & FLAG_LONG_KEY != 0 { 4 } else { 1 }
-}
-
-/// Where the key of a compact entry begins, and its length.
-#[inline]
-fn key_place(bytes: &[u8]) -> (usize, usize) {
-    let flags = bytes[FLAGS];
-    let length = if flags & FLAG_LONG_KEY != 0 {
-        u32_at(bytes, KEY_LENGTH) as usize
-    } else {
-        usize::from(bytes[KEY_LENGTH])
-    };
-    let start = after_key_length(flags)
-        + if flags & FLAG_EXPIRES != 0 { 8 } else { 0 }
-        + MARK_BYTES[usize::from(flags >> FLAG_MARK_SHIFT)];
-    (start, length)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a slice of 8 bytes"))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a slice of 4 bytes"))
 }
 
 #[cfg(test)]
@@ -496,9 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_entry_has_thirteen_bytes_of_header() {
-        let entry = Entry::new(&[b'k'; 16], &[b'v'; 99], &plain(7));
+    fn a_plain_entry_has_twelve_bytes_of_header() {
+        let entry = Entry::new(&[b'k'; 16], &[b'v'; 100], &plain(u64::MAX >> 8));
         assert_eq!(entry.allocated(), 128);
+        let mut wider = Entry::new(&[b'k'; 16], &[b'v'; 100], &plain(1 << 56));
+        assert_eq!(
+            (wider.allocated(), wider.version().as_u64()),
+            (160, 1 << 56)
+        );
+        wider.set_version(Version::from_u64(7));
+        assert_eq!((wider.allocated(), wider.version().as_u64()), (128, 7));
     }
 
     #[test]
@@ -543,7 +427,7 @@ mod tests {
 
     fn headers() -> impl Strategy<Value = Header> {
         (
-            any::<u64>(),
+            prop_oneof![any::<u64>(), 0..1_u64 << 56],
             any::<Option<u64>>(),
             0_u32..1 << 24,
             any::<bool>(),

@@ -62,8 +62,8 @@ fn the_budget_is_the_sum_of_the_slots_and_returns_to_zero() {
 fn the_bytes_of_a_slot_are_those_of_its_entries_and_tables() {
     let store = store();
     let mut table = store.table();
-    fill(&mut table, 1_000, &[0; 100]);
-    // 13 bytes of header, 4 of key, 100 of value: the class of 128.
+    fill(&mut table, 1_000, &[0; 112]);
+    // 12 bytes of header, 4 of key, 112 of value: the class of 128.
     assert_eq!(table.tally().entry_bytes, 1_000 * 128);
     let tables = table.bytes() - table.tally().entry_bytes;
     assert!(
