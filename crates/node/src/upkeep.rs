@@ -32,16 +32,26 @@ struct Upkeep {
 }
 
 /// Does it until the node stops.
-pub(crate) fn run(node: &Node, stopped: &watch::Receiver<bool>) {
+pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("the system lets a thread have an event queue");
     let mut upkeep = Upkeep {
         expiry: Expiry::default(),
         evictor: Evictor::new(rand::random()),
     };
-    while !*stopped.borrow() {
-        if !upkeep.step(&node.store, &node.slots) {
-            std::thread::sleep(REST);
+    runtime.block_on(async {
+        while !*stopped.borrow() {
+            if upkeep.step(&node.store, &node.slots) {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REST) => {}
+                _ = stopped.changed() => break,
+            }
         }
-    }
+    });
 }
 
 impl Upkeep {

@@ -82,7 +82,7 @@ impl Server {
         let upkeep = std::thread::Builder::new().name("upkeep".to_owned());
         server
             .threads
-            .push(upkeep.spawn(move || crate::upkeep::run(&node, &stopped))?);
+            .push(upkeep.spawn(move || crate::upkeep::run(&node, stopped))?);
         Ok(server)
     }
 
