@@ -5,6 +5,7 @@ use super::context::Context;
 use super::primary::Primary;
 use super::quorum::Quorum;
 use super::replica::{Out, Replica, Role};
+use super::rules::Rule;
 use super::table::Table;
 use crate::metadata::entry::ChangeSlot;
 use crate::{Member, Placement, Slot, Time, Version};
@@ -115,7 +116,8 @@ impl<K> Primary<K> {
         };
         let commit =
             Quorum::new(proposal.in_sync.len(), usize::from(proposal.write_quorum)).commit();
-        if proposal.in_sync.iter().filter(holds).count() < commit {
+        let checked = context.settings.rules.keep(Rule::NewSetHoldsAll);
+        if checked && proposal.in_sync.iter().filter(holds).count() < commit {
             return None;
         }
         let change = ChangeSlot {

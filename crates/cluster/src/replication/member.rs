@@ -9,6 +9,7 @@ use super::peer::Peer;
 use super::primary::{Phase, Primary, Reconciliation};
 use super::record::Record;
 use super::replica::{Out, Replica, Role};
+use super::rules::Rule;
 use super::table::Table;
 use crate::{Epoch, Member, Slot, Time, Version};
 
@@ -61,14 +62,19 @@ impl<T: Table, K> Replica<T, K> {
         out: &mut Out<K>,
     ) {
         match message {
-            Forward::Lead { term, rev, .. } => self.led(context, from, term, rev, out),
+            Forward::Lead {
+                term,
+                rev,
+                attachment,
+                ..
+            } => self.led(context, from, (term, rev), attachment, out),
             Forward::Record {
                 term,
                 committed,
                 record,
                 ..
             } => {
-                if self.is_from_source(from, term) {
+                if self.is_from_source(context, from, term) {
                     self.apply(context, from, record);
                     self.commit_up_to(committed);
                 }
@@ -76,19 +82,19 @@ impl<T: Table, K> Replica<T, K> {
             Forward::Committed {
                 term, committed, ..
             } => {
-                if self.is_from_source(from, term) {
+                if self.is_from_source(context, from, term) {
                     self.commit_up_to(committed);
                 }
             }
             Forward::CopyStart { term, copy, .. } => {
-                if self.is_from_source(from, term) {
+                if self.is_from_source(context, from, term) {
                     self.begin_copy(copy);
                 }
             }
             Forward::CopyChunk {
                 term, copy, chunk, ..
             } => {
-                if self.is_from_source(from, term) {
+                if self.is_from_source(context, from, term) {
                     self.take_chunk(from, copy, &chunk);
                 }
             }
@@ -99,7 +105,7 @@ impl<T: Table, K> Replica<T, K> {
                 committed,
                 ..
             } => {
-                if self.is_from_source(from, term) {
+                if self.is_from_source(context, from, term) {
                     self.end_copy(from, copy, last, committed);
                 }
             }
@@ -122,11 +128,11 @@ impl<T: Table, K> Replica<T, K> {
         &mut self,
         context: &Context,
         from: &Sender<'_>,
-        term: Epoch,
-        rev: u64,
+        (term, rev): (Epoch, u64),
+        attachment: u32,
         out: &mut Out<K>,
     ) {
-        if term < self.promised {
+        if term < self.promised && context.settings.rules.keep(Rule::OldTermsAreRefused) {
             return self.refuse_stale(from, term);
         }
         if term > self.promised {
@@ -148,14 +154,16 @@ impl<T: Table, K> Replica<T, K> {
         from.answer(Back::Attach {
             slot: self.slot,
             term,
+            attachment,
             last: self.last,
         });
     }
 
     /// Whether the sender is the one this member is attached to, in its promised term. Refuses the
     /// message otherwise.
-    fn is_from_source(&mut self, from: &Sender<'_>, term: Epoch) -> bool {
-        if term < self.promised {
+    fn is_from_source(&mut self, context: &Context, from: &Sender<'_>, term: Epoch) -> bool {
+        let strict = context.settings.rules.keep(Rule::OldTermsAreRefused);
+        if term < self.promised && strict {
             self.refuse_stale(from, term);
             return false;
         }
@@ -163,7 +171,8 @@ impl<T: Table, K> Replica<T, K> {
             Role::Follower(follower) => follower.source,
             _ => None,
         };
-        let attached = term == self.promised && source == Some((*from.peer.member(), from.stream));
+        let in_term = term == self.promised || !strict;
+        let attached = in_term && source == Some((*from.peer.member(), from.stream));
         if !attached {
             self.refuse_detached_in(from, term);
         }
@@ -179,7 +188,8 @@ impl<T: Table, K> Replica<T, K> {
             return self.detach(from);
         }
         if let Err(error) = self.table.apply(record.version, &record.effects) {
-            tracing::error!(slot = self.slot.number(), version = ?record.version, %error, "a record cannot be applied");
+            let (slot, version) = (self.slot.number(), record.version);
+            tracing::error!(slot, ?version, %error, "a record cannot be applied");
             return self.detach(from);
         }
         self.last = record.version;
@@ -308,7 +318,7 @@ impl<T: Table, K> Replica<T, K> {
                 reported: Vec::new(),
             };
             let phase = Phase::Reconciling(reconciliation);
-            self.role = Role::Primary(Box::new(Primary::new(epoch, phase)));
+            self.role = Role::Primary(Box::new(Primary::new(epoch, phase, context.settings.rules)));
         }
         let Role::Primary(primary) = &mut self.role else {
             unreachable!("just made")

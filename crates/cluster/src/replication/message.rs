@@ -19,8 +19,13 @@ use crate::{Epoch, Member, Slot, Version};
 )]
 pub enum Forward {
     /// "I lead the slot in this term: attach." With the `rev` of the placement that says whom I
-    /// lead: the member's own may be older.
-    Lead { slot: Slot, term: Epoch, rev: u64 },
+    /// lead: the member's own may be older. The answer repeats the number of the attachment.
+    Lead {
+        slot: Slot,
+        term: Epoch,
+        rev: u64,
+        attachment: u32,
+    },
     /// The next record of a slot. Counted: see [`Back::Processed`].
     Record {
         slot: Slot,
@@ -78,6 +83,7 @@ pub enum Back {
     Attach {
         slot: Slot,
         term: Epoch,
+        attachment: u32,
         last: Version,
     },
     /// The first `upto` counted messages of this stream are applied, but for those refused.

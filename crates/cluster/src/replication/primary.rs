@@ -10,6 +10,7 @@ use super::peer::{InFlight, Peer};
 use super::quorum::Quorum;
 use super::record::Record;
 use super::replica::{Out, Replica, Role};
+use super::rules::{Rule, Rules};
 use super::table::Table;
 use super::waiters::Waiters;
 use crate::{Epoch, Member, Placement, Slot, Time, Version};
@@ -18,6 +19,7 @@ use crate::{Epoch, Member, Placement, Slot, Time, Version};
 pub(crate) const MEMBERS_MAX: usize = 16;
 
 pub(crate) struct Primary<K> {
+    rules: Rules,
     pub(crate) term: Epoch,
     pub(crate) phase: Phase,
     pub(crate) followers: Vec<Progress>,
@@ -73,8 +75,9 @@ pub(crate) enum Attachment {
 }
 
 impl<K> Primary<K> {
-    pub(crate) fn new(term: Epoch, phase: Phase) -> Primary<K> {
+    pub(crate) fn new(term: Epoch, phase: Phase, rules: Rules) -> Primary<K> {
         Primary {
+            rules,
             term,
             phase,
             followers: Vec::new(),
@@ -95,12 +98,6 @@ impl<K> Primary<K> {
         self.followers
             .iter_mut()
             .find(|follower| follower.peer.member() == member)
-    }
-
-    /// The next attachment's number.
-    fn next_attachment(&mut self) -> u32 {
-        self.attachments += 1;
-        self.attachments
     }
 
     /// Keeps the progress of those who stay, starts from nothing with those who are new.
@@ -134,7 +131,7 @@ impl<K> Primary<K> {
     pub(crate) fn solicit(&mut self, slot: Slot, rev: u64) {
         for follower in &mut self.followers {
             let open = follower.peer.open_stream();
-            let stream = match follower.state {
+            let asked = match follower.state {
                 Attachment::Detached { asked } => asked,
                 Attachment::Attached { stream } | Attachment::Copying { stream, .. } => {
                     if open == Some(stream) {
@@ -143,20 +140,21 @@ impl<K> Primary<K> {
                     None
                 }
             };
-            follower.state = Attachment::Detached { asked: stream };
-            let Some(open) = open.filter(|open| Some(*open) != stream) else {
+            follower.state = Attachment::Detached { asked };
+            let Some(open) = open.filter(|open| Some(*open) != asked) else {
                 continue;
             };
-            if follower.peer.send(
-                open,
-                Forward::Lead {
-                    slot,
-                    term: self.term,
-                    rev,
-                },
-                None,
-                usize::MAX,
-            ) {
+            self.attachments += 1;
+            let lead = Forward::Lead {
+                slot,
+                term: self.term,
+                rev,
+                attachment: self.attachments,
+            };
+            if follower.peer.send(open, lead, None, usize::MAX) {
+                // Only the answer to this question counts: an older one may say what the member
+                // held before it was removed.
+                follower.attachment = self.attachments;
                 follower.state = Attachment::Detached { asked: Some(open) };
             }
         }
@@ -172,13 +170,22 @@ impl<K> Primary<K> {
             .chain(proposed.map(|p| (&p.in_sync[..], usize::from(p.write_quorum))))
     }
 
+    /// Those of them that commit a record: all.
+    fn committing_sets<'a>(
+        &'a self,
+        placement: &'a Placement,
+    ) -> impl Iterator<Item = (&'a [Member], usize)> {
+        let both = self.rules.keep(Rule::BothSetsCommit);
+        self.sets(placement).take(if both { 2 } else { 1 })
+    }
+
     /// Whether `c` members of each set in force let this member lead now, itself included. Where
     /// its own word is the only one, the metadata group's is needed too.
     pub(crate) fn has_lease(&self, context: &Context, placement: &Placement, now: Time) -> bool {
         self.sets(placement).all(|(set, write_quorum)| {
             let commit = Quorum::new(set.len(), write_quorum).commit();
             if commit == 1 {
-                return context.group_lease_until() > now;
+                return context.group_lease_until() > now || !self.rules.keep(Rule::GroupLease);
             }
             let leases =
                 |f: &&Progress| f.peer.lease_until() > now && set.contains(f.peer.member());
@@ -259,7 +266,7 @@ impl<K> Primary<K> {
     /// What `copies` members of each set in force hold.
     fn held_by(&self, placement: &Placement, me: &Member, last: Version, copies: u8) -> Version {
         let held = |(set, _)| self.held_in(set, me, last, usize::from(copies.max(1)));
-        self.sets(placement)
+        self.committing_sets(placement)
             .map(held)
             .min()
             .expect("one set is always in force")
@@ -275,7 +282,7 @@ impl<K> Primary<K> {
         let held = |(set, write_quorum): (&[Member], usize)| {
             self.held_in(set, me, last, Quorum::new(set.len(), write_quorum).commit())
         };
-        self.sets(placement)
+        self.committing_sets(placement)
             .map(held)
             .min()
             .expect("one set is always in force")
@@ -343,7 +350,8 @@ impl Progress {
 
     /// Whether it gets the records as they are made, on the stream that is open now.
     pub(crate) fn is_attached(&self) -> bool {
-        matches!(self.state, Attachment::Attached { stream } if self.peer.open_stream() == Some(stream))
+        let open = self.peer.open_stream();
+        matches!(self.state, Attachment::Attached { stream } if open == Some(stream))
     }
 }
 
@@ -354,7 +362,7 @@ impl<T: Table, K> Replica<T, K> {
         &mut self,
         context: &Context,
         member: &Member,
-        stream: u64,
+        (stream, attachment): (u64, u32),
         (term, last): (Epoch, Version),
         out: &mut Out<K>,
     ) {
@@ -365,15 +373,17 @@ impl<T: Table, K> Replica<T, K> {
         if primary.term != term {
             return;
         }
-        let attachment = primary.next_attachment();
         let Some(follower) = primary.follower(member) else {
             return;
         };
-        if follower.peer.open_stream() != Some(stream) {
+        let asked = Attachment::Detached {
+            asked: Some(stream),
+        };
+        if follower.state != asked || follower.attachment != attachment {
             return;
         }
-        follower.attachment = attachment;
-        if let Some(records) = self.history.after(last) {
+        let in_history = context.settings.rules.keep(Rule::HistoryHoldsIt);
+        if let Some(records) = self.history.after(last, in_history) {
             follower.state = Attachment::Attached { stream };
             follower.held = last;
             for record in records {
@@ -408,14 +418,15 @@ impl<T: Table, K> Replica<T, K> {
         if primary.term != term {
             return;
         }
-        let attachment = primary.next_attachment();
+        primary.attachments += 1;
+        let attachment = primary.attachments;
         let Some(follower) = primary.follower(member) else {
             return;
         };
         if follower.peer.open_stream() == Some(stream) {
             follower.attachment = attachment;
-            // It is asked again at the next tick, not at once: what it refuses now, because it knows
-            // a newer placement than we do, it would refuse again and again.
+            // It is asked again at the next tick, not at once: what it refuses now, because it
+            // knows a newer placement than we do, it would refuse again and again.
             follower.state = Attachment::Detached { asked: None };
             context.attend(self.slot);
         }

@@ -72,9 +72,16 @@ impl History {
 
     /// The records after `version`, or `None` if that version is not a point of this history, or
     /// one that is forgotten. Being smaller is not enough: it may be a record that was undone.
-    pub(crate) fn after(&self, version: Version) -> Option<impl Iterator<Item = &Record>> {
+    pub(crate) fn after(
+        &self,
+        version: Version,
+        exactly: bool,
+    ) -> Option<impl Iterator<Item = &Record>> {
         let start = if version == self.floor {
             0
+        } else if !exactly {
+            self.records
+                .partition_point(|record| record.version <= version)
         } else {
             self.records
                 .binary_search_by_key(&version, |record| record.version)
@@ -104,7 +111,7 @@ mod tests {
         let mut history = History::default();
         history.push(record((0, 0), (1, 1)), usize::MAX);
         history.push(record((1, 1), (2, 1)), usize::MAX);
-        let after = |version| history.after(version).map(Iterator::count);
+        let after = |version| history.after(version, true).map(Iterator::count);
         assert_eq!(after(Version::ZERO), Some(2));
         assert_eq!(after(Version::new(Epoch(1), 1)), Some(1));
         assert_eq!(after(Version::new(Epoch(2), 1)), Some(0));
@@ -119,10 +126,10 @@ mod tests {
             history.push(record((u32::from(seq > 0), seq), (1, seq + 1)), 3 * size);
         }
         assert_eq!(history.bytes, 3 * size);
-        assert!(history.after(Version::new(Epoch(1), 6)).is_none());
+        assert!(history.after(Version::new(Epoch(1), 6), true).is_none());
         assert_eq!(
             history
-                .after(Version::new(Epoch(1), 7))
+                .after(Version::new(Epoch(1), 7), true)
                 .map(Iterator::count),
             Some(3)
         );

@@ -13,6 +13,7 @@ use super::message::Back;
 use super::peer::{InFlight, Peer};
 use super::primary::{Phase, Primary};
 use super::record::{History, Record};
+use super::rules::Rule;
 use super::table::Table;
 use super::waiters::{Need, Outcome};
 use crate::metadata::entry::ChangeSlot;
@@ -243,6 +244,10 @@ impl<T: Table, K> Replica<T, K> {
         if primary.waiters.len() >= context.settings.waiters_max {
             return Err(Refusal::Busy);
         }
+        if need == Need::Committed && !context.settings.rules.keep(Rule::ReadsWait) {
+            out.released.push((token, Outcome::Done));
+            return Ok(());
+        }
         primary.waiters.push(version, need, token);
         primary.release(&context.me, &self.placement, self.last, committed, out);
         Ok(())
@@ -329,7 +334,11 @@ impl<T: Table, K> Replica<T, K> {
         assert!(epoch > self.promised, "a promise only rises");
         self.promised = epoch;
         if let Role::Primary(primary) = &mut self.role {
-            primary.waiters.give_up(&mut out.released);
+            if context.settings.rules.keep(Rule::WaitersEndWithTheirEpoch) {
+                primary.waiters.give_up(&mut out.released);
+            } else {
+                primary.waiters.release_all(&mut out.released);
+            }
         }
         self.role = Role::Follower(Follower::default());
         context.attend(self.slot);
@@ -344,7 +353,9 @@ impl<T: Table, K> Replica<T, K> {
             return over_at;
         }
         let mut grants = context.grants.lock();
-        grants.exclude(member, self.slot, epoch);
+        if context.settings.rules.keep(Rule::GrantsEndWithThePromise) {
+            grants.exclude(member, self.slot, epoch);
+        }
         let over_at = grants.over_at(&member);
         self.excluded = Some((member, epoch, over_at));
         over_at
@@ -363,7 +374,11 @@ impl<T: Table, K> Replica<T, K> {
             primary.phase = Phase::Active;
             primary.proposal = None;
         } else {
-            self.role = Role::Primary(Box::new(Primary::new(term, Phase::Active)));
+            self.role = Role::Primary(Box::new(Primary::new(
+                term,
+                Phase::Active,
+                context.settings.rules,
+            )));
         }
         let Role::Primary(primary) = &mut self.role else {
             unreachable!("just made")
@@ -441,7 +456,9 @@ impl<T: Table, K> Replica<T, K> {
         let Some(follower) = primary.follower(member) else {
             return;
         };
-        if follower.attachment != sent.attachment || follower.held >= sent.version {
+        let rule = Rule::AcknowledgementsAreOfTheirAttachment;
+        let counts = follower.attachment == sent.attachment || !context.settings.rules.keep(rule);
+        if !counts || follower.held >= sent.version {
             return;
         }
         follower.held = sent.version;

@@ -285,13 +285,22 @@ impl<T: Table, K> Replicas<T, K> {
                         .acknowledged(&self.context, member, &sent, out);
                 }
             }
-            Back::Attach { slot, term, last } => {
+            Back::Attach {
+                slot,
+                term,
+                attachment,
+                last,
+            } => {
                 let Some(replica) = self.slots.get(slot.index()) else {
                     return;
                 };
-                replica
-                    .lock()
-                    .attach(&self.context, member, stream, (term, last), out);
+                replica.lock().attach(
+                    &self.context,
+                    member,
+                    (stream, attachment),
+                    (term, last),
+                    out,
+                );
                 self.send_copies();
             }
             Back::Refuse { slot, term, reason } => {

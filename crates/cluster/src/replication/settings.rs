@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::rules::Rules;
+
 /// Settings of one member's replication. All members of a cluster must agree on `lease`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub copy_window_bytes: usize,
     /// About how many bytes of entries are read under a slot's lock at once.
     pub copy_chunk_bytes: usize,
+    /// The rules that are kept: all of them, but in a simulation.
+    pub rules: Rules,
 }
 
 impl Default for Settings {
@@ -40,6 +44,7 @@ impl Default for Settings {
             queue_bytes_max: 256 << 20,
             copy_window_bytes: 1 << 20,
             copy_chunk_bytes: 64 << 10,
+            rules: Rules::default(),
         }
     }
 }

@@ -102,6 +102,14 @@ impl<K> Waiters<K> {
         );
     }
 
+    /// Lets all go as if what they wait for had come, which only a broken protocol does.
+    pub(crate) fn release_all(&mut self, released: &mut Vec<(K, Outcome)>) {
+        let reads = self.reads.drain(..).map(|(_, token)| token);
+        released.extend(reads.map(|token| (token, Outcome::Done)));
+        let writes = self.writes.drain(..).map(|(_, _, token)| token);
+        released.extend(writes.map(|token| (token, Outcome::Done)));
+    }
+
     /// Forgets those whose owner has stopped waiting.
     pub(crate) fn forget(&mut self, is_gone: impl Fn(&K) -> bool) {
         self.reads.retain(|(_, token)| !is_gone(token));

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use self::work::{Phase, Work};
 use super::message::{Back, Forward};
+use super::rules::Rules;
 use crate::metadata::entry::{ActivateSlot, Entry, FenceSlot};
 use crate::metadata::{Applied, State};
 use crate::{Epoch, Member, NodeId, Placement, Slot, Time};
@@ -33,6 +34,8 @@ pub struct FailoverSettings {
     pub grace: Duration,
     /// How long a node that went away may take to come back before another takes its place.
     pub replace_after: Duration,
+    /// The rules that are kept: all of them, but in a simulation.
+    pub rules: Rules,
 }
 
 impl Default for FailoverSettings {
@@ -45,6 +48,7 @@ impl Default for FailoverSettings {
             progress: Duration::from_secs(3),
             grace: Duration::from_millis(500),
             replace_after: Duration::from_secs(60),
+            rules: Rules::default(),
         }
     }
 }

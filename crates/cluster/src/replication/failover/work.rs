@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::message::{Forward, Report};
 use super::super::quorum::Quorum;
+use super::super::rules::{Rule, Rules};
 use super::{FailoverSettings, Look, Orders};
 use crate::metadata::entry::ActivateSlot;
 use crate::{Epoch, Member, NodeId, Placement, Slot, Time, Version};
@@ -91,21 +92,26 @@ impl Work {
         settings: &FailoverSettings,
         orders: &mut Orders,
     ) {
-        let sealed = self.is_sealed(placement);
+        let sealed = self.is_sealed(placement, settings.rules);
         if !sealed && !self.nothing_more_can_come(placement, look, settings) {
             return;
         }
         let order = (look.ring)(slot);
+        let greatest_last = settings.rules.keep(Rule::GreatestLast);
+        let by = |report: &Report| {
+            let last = report.last.as_u64();
+            if greatest_last { last } else { !last }
+        };
         let rank = |member: &Member| order.iter().position(|node| *node == member.node);
         let best = self
             .reports
             .iter()
             .filter(|(member, _)| !look.is_out_of_reach(member))
-            .max_by_key(|(member, report)| (report.last, std::cmp::Reverse(rank(member))));
-        let greatest = self.reports.values().map(|report| report.last).max();
+            .max_by_key(|(member, report)| (by(report), std::cmp::Reverse(rank(member))));
+        let greatest = self.reports.values().map(by).max();
         let (chosen, members): (Member, Vec<Member>) = match best {
             // Who has the greatest `last` must be within reach: only its log holds everything.
-            Some((member, report)) if Some(report.last) == greatest => {
+            Some((member, report)) if Some(by(report)) == greatest => {
                 (*member, self.reports.keys().copied().collect())
             }
             Some(_) => return,
@@ -116,7 +122,8 @@ impl Work {
             },
         };
         let known_committed = self.reports.values().map(|report| report.committed).max();
-        if !sealed || known_committed > greatest {
+        let known_last = self.reports.values().map(|report| report.last).max();
+        if !sealed || known_committed > known_last {
             orders.lost.push(slot);
         }
         self.phase = Phase::Reconciling {
@@ -156,8 +163,13 @@ impl Work {
 
     /// Whether the reports are those of `q` members, or the last primary's own: it holds all that
     /// it acknowledged.
-    fn is_sealed(&self, placement: &Placement) -> bool {
-        let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
+    fn is_sealed(&self, placement: &Placement, rules: Rules) -> bool {
+        let quorum = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum));
+        let seal = if rules.keep(Rule::QuorumSeals) {
+            quorum.seal()
+        } else {
+            1
+        };
         let reported = |member: &&Member| self.reports.contains_key(member);
         let last_primary = placement.last_primary.map(|(member, _)| member);
         placement.in_sync.iter().filter(reported).count() >= seal
@@ -196,6 +208,9 @@ impl Work {
         look: &Look<'_>,
         settings: &FailoverSettings,
     ) -> bool {
+        if !settings.rules.keep(Rule::LeasesEndFirst) {
+            return true;
+        }
         let seal = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum)).seal();
         let over = placement
             .in_sync
