@@ -45,7 +45,7 @@ bench: ## Measure: parts in isolation, whole processes beside redis-server
 	$(CARGO) bench -p benches
 
 sim: ## Simulate a cluster under faults; SEED=n replays one run
-	$(CARGO) run -p sim -- $(if $(SEED),--seed $(SEED))
+	$(CARGO) run -p sim -- $(if $(SEED),--seed $(SEED) --trace)
 
 transcripts: ## Rewrite the recorded decisions; review the difference line by line
 	UPDATE_TRANSCRIPTS=1 $(CARGO) test -p cluster --lib transcript

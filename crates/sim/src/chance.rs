@@ -1,5 +1,5 @@
-//! All chance of a run: one seeded generator (SplitMix64), so that a seed replays exactly, also with
-//! another version of any library.
+//! All chance of a run: one seeded generator (SplitMix64), so that a seed replays exactly, also
+//! with another version of any library.
 
 use std::time::Duration;
 

@@ -23,17 +23,23 @@ pub enum Fault {
     Break,
     /// The metadata group gets another leader; the old one may not know yet.
     Leader,
+    /// A node hears nothing of the metadata log for a while.
+    Deaf,
+    /// What one node sends to another takes long for a while.
+    Slow,
     /// A leader of the metadata group is told something wrong about who is alive.
     Rumour,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 9] = [
     Fault::Kill,
     Fault::Pause,
     Fault::Partition,
     Fault::OneWay,
     Fault::Break,
     Fault::Leader,
+    Fault::Deaf,
+    Fault::Slow,
     Fault::Rumour,
 ];
 
@@ -50,6 +56,8 @@ pub struct Plan {
     pub proposals: (u64, u64, u64),
     /// How long a node takes to hear of an entry of the log, on average.
     pub apply: Duration,
+    /// In how many of a thousand cases a node is killed just after a placement has changed.
+    pub kills_at_changes: u64,
     /// Whether nodes take in several entries of the log as one.
     pub coalesces: bool,
     /// Whether more members may be killed than the slots have promised to bear.
@@ -79,6 +87,11 @@ impl Plan {
             ),
             proposals: (chance.below(120), chance.below(120), chance.below(120)),
             apply: chance.millis(1, 120),
+            kills_at_changes: if chance.permille(400) {
+                chance.below(250)
+            } else {
+                0
+            },
             coalesces: chance.permille(500),
             is_wild: chance.permille(120),
             clients: (chance.millis(5, 60), 2 + chance.index(6)),
@@ -119,8 +132,8 @@ pub fn config(chance: &mut Chance, nodes: Option<usize>) -> Config {
     }
 }
 
-/// The clocks of a seed's nodes: where they start, and how fast they run. Two of them differ by less
-/// than the one part in 64 that leases allow for.
+/// The clocks of a seed's nodes: where they start, and how fast they run. Two of them differ by
+/// less than the one part in 64 that leases allow for.
 #[must_use]
 pub fn clocks(chance: &mut Chance, nodes: usize) -> Vec<(Duration, i64)> {
     let drifts = chance.permille(500);

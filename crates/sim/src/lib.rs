@@ -12,6 +12,6 @@ pub mod workload;
 pub mod world;
 
 pub use chance::Chance;
-pub use run::{Run, run};
+pub use run::{Run, Without, run};
 pub use table::KvTable;
 pub use world::{Config, World};

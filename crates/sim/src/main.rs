@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use sim::{Run, run};
+use sim::{Run, Without, run};
 
 /// Simulates a cluster under faults.
 #[derive(Debug, Parser)]
@@ -24,9 +24,16 @@ struct Arguments {
     /// Cuts the run off after so many steps.
     #[arg(long)]
     steps: Option<u64>,
+    /// Leaves a rule of the protocol out.
+    #[arg(long, value_parser = without)]
+    without: Option<Without>,
     /// Prints what happens.
     #[arg(long)]
     trace: bool,
+}
+
+fn without(name: &str) -> Result<Without, String> {
+    Without::named(name).ok_or_else(|| format!("there is no rule {name}"))
 }
 
 fn main() -> ExitCode {
@@ -48,6 +55,7 @@ fn run_of(arguments: &Arguments, seed: u64) -> Run {
         nodes: arguments.nodes,
         steps: arguments.steps,
         trace: arguments.trace && arguments.seed.is_some(),
+        without: arguments.without,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Each key's history is linearizable: there is an order of its operations, each somewhere between
-//! its call and its answer, in which one register would give the same answers. An operation of which
-//! nobody knows the outcome may have happened at any moment after its call, or never.
+//! its call and its answer, in which one register would give the same answers. An operation of
+//! which nobody knows the outcome may have happened at any moment after its call, or never.
 //!
 //! The search goes through calls and answers in their order and keeps every state in which the
-//! register may be (after Lowe, "Testing for linearizability", 2017). A state in which fewer unknown
+//! register may be (after Lowe, "Testing for linearizability", 2017). A state in which fewer
+//! unknown
 //! operations have happened can do all that one with more of them can, so the others are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -34,7 +34,8 @@ struct SlotInvariants {
     line: Line,
     equal: EqualMembers,
     one: OnePrimary,
-    /// From this moment on the slot may lose data: more members failed than it has promised to bear.
+    /// From this moment on the slot may lose data: more members failed than it has promised to
+    /// bear.
     excused: Option<u64>,
 }
 
@@ -107,8 +108,9 @@ impl Invariants {
         self.excuse(log, dead, moment);
     }
 
-    /// A process was killed.
-    pub fn killed(&mut self, log: &Log, dead: &BTreeSet<Member>, moment: u64) {
+    /// A member's process was killed: what it looked like is over.
+    pub fn killed(&mut self, member: Member, log: &Log, dead: &BTreeSet<Member>, moment: u64) {
+        self.seen.retain(|(seen, _), _| *seen != member);
         self.excuse(log, dead, moment);
     }
 

@@ -1,7 +1,9 @@
 //! What goes wrong, by chance, and how it is put right in the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::Slot;
 use cluster::replication::Liveness;
 
 use super::{Event, Scheduler, needs_process};
@@ -37,12 +39,23 @@ impl Scheduler {
                 }
             }
             Fault::Leader => self.change_leader(),
+            Fault::Deaf => {
+                self.deaf.insert(number);
+                self.world
+                    .say(|| format!("n{number} hears nothing of the log"));
+                let lasts = self.chance.millis(50, 4000);
+                self.after(lasts, Event::EndDeaf(number));
+            }
+            Fault::Slow => self.slow(number),
             Fault::Rumour => self.rumour(number),
         }
     }
 
     /// Kills a process, if the slots have promised to bear that or the plan does not care.
-    fn kill(&mut self, number: usize) {
+    pub(super) fn kill(&mut self, number: usize) {
+        if self.faults_over || self.world.nodes[number].awake().is_none() {
+            return;
+        }
         if !self.plan.is_wild && !self.can_be_borne(number) {
             return;
         }
@@ -66,6 +79,39 @@ impl Scheduler {
             self.chance.millis(300, 6000)
         };
         self.after(after, Event::Start(number));
+    }
+
+    /// A member of a slot is killed soon after its placement has changed, most often the primary.
+    pub(super) fn kill_at_change(&mut self, slot: Slot) {
+        let placement = Arc::clone(self.world.log.state().placement(slot));
+        let mut members = placement.in_sync.clone();
+        members.extend(placement.primary.iter().cycle().take(3));
+        if members.is_empty() {
+            return;
+        }
+        let member = *self.chance.pick(&members);
+        if let Some(number) = self.world.number_of(&member) {
+            let after = self.chance.millis(0, 600);
+            self.after(after, Event::Kill(number));
+        }
+    }
+
+    pub(super) fn end_deaf(&mut self, number: usize) {
+        if self.deaf.remove(&number) {
+            let upto = self.world.log.last();
+            self.after(Duration::from_millis(1), Event::Apply(number, upto));
+        }
+    }
+
+    /// From one node to another, or to all, everything takes longer.
+    fn slow(&mut self, from: usize) {
+        let to = self.chance.index(self.world.nodes.len());
+        let by = self.chance.millis(20, 1000);
+        let lasts = self.chance.millis(200, 4000);
+        self.slow.insert((from, to), by);
+        self.world
+            .say(|| format!("what n{from} sends to n{to} takes {by:?} longer"));
+        self.after(lasts, Event::EndSlow(from, to));
     }
 
     /// Whether each slot would still have fewer dead in-sync members than commit a write.
@@ -168,6 +214,10 @@ impl Scheduler {
         self.world.say(|| "the faults are over".to_owned());
         self.world.network.heal();
         self.world.rumours.clear();
+        self.slow.clear();
+        for number in 0..self.world.nodes.len() {
+            self.end_deaf(number);
+        }
         self.plan.apply = Duration::from_millis(5);
         for number in 0..self.world.nodes.len() {
             self.resume(number);

@@ -1,5 +1,5 @@
-//! The metadata group by chance: proposals that are lost, late or doubled, leaders that change, nodes
-//! that hear of entries when they do.
+//! The metadata group by chance: proposals that are lost, late or doubled, leaders that change,
+//! nodes that hear of entries when they do.
 
 use std::time::Duration;
 
@@ -40,11 +40,18 @@ impl Scheduler {
             return;
         }
         let applied = self.world.commit(proposal);
+        let applied_slots = applied.slots.clone();
         if proposal.tell {
             let lost = self.chance.permille(self.plan.proposals.1) && !self.faults_over;
             let after = self.delay();
             let told = (!lost).then_some(applied);
             self.after(after, Event::Tell(proposal.clone(), told));
+        }
+        if !applied_slots.is_empty() && !self.faults_over {
+            let kills = self.plan.kills_at_changes;
+            if self.chance.permille(kills) {
+                self.kill_at_change(applied_slots[0]);
+            }
         }
         let index = self.world.log.last();
         for number in 0..self.world.nodes.len() {
@@ -54,6 +61,9 @@ impl Scheduler {
     }
 
     pub(super) fn apply(&mut self, number: usize, upto: u64) {
+        if self.deaf.contains(&number) {
+            return;
+        }
         if self.plan.coalesces {
             self.world.apply(number, upto);
             return;
@@ -70,7 +80,8 @@ impl Scheduler {
         }
     }
 
-    /// A node believes, or ceases to believe, that it leads. The one that began last leads in truth.
+    /// A node believes, or ceases to believe, that it leads. The one that began last leads in
+    /// truth.
     pub(super) fn lead(&mut self, number: usize, leads: bool) {
         if leads {
             if self.world.nodes[number].process.is_none() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use cluster::metadata::Applied;
-use cluster::replication::Direction;
+use cluster::replication::{Direction, Rule};
 use cluster::{Slot, Time};
 
 use crate::Chance;
@@ -31,6 +31,35 @@ pub struct Run {
     pub steps: Option<u64>,
     /// Whether what happens is kept, in words.
     pub trace: bool,
+    /// What is left out of the protocol, to show that it is needed.
+    pub without: Option<Without>,
+}
+
+/// What a run can leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Without {
+    /// A rule of the replication.
+    Rule(Rule),
+    /// A node that restarts is the member that it was.
+    Incarnations,
+    /// A change that was judged by an older placement is applied all the same.
+    Revs,
+}
+
+impl Without {
+    /// What has this name, as it is written in the code.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Without> {
+        match name {
+            "Incarnations" => Some(Without::Incarnations),
+            "Revs" => Some(Without::Revs),
+            _ => {
+                let mut rules = Rule::ALL.into_iter();
+                let rule = rules.find(|rule| format!("{rule:?}") == name)?;
+                Some(Without::Rule(rule))
+            }
+        }
+    }
 }
 
 /// What came of a run.
@@ -72,6 +101,9 @@ enum Event {
     Resume(usize),
     Unblock(usize, usize),
     EndRumour(usize, usize),
+    EndSlow(usize, usize),
+    EndDeaf(usize),
+    Kill(usize),
     EndOfFaults,
     Probe,
 }
@@ -87,6 +119,10 @@ struct Scheduler {
     /// What each client waits for.
     clients: Vec<Option<OpId>>,
     dialling: BTreeSet<(usize, usize)>,
+    /// How much longer what one node sends to another takes.
+    slow: BTreeMap<(usize, usize), Duration>,
+    /// Who hears nothing of the metadata log.
+    deaf: BTreeSet<usize>,
     /// Who leads the metadata group in truth.
     leader: Option<usize>,
     faults_over: bool,
@@ -151,7 +187,8 @@ pub fn judge_histories(world: &mut World) {
 impl Scheduler {
     fn new(run: &Run) -> Scheduler {
         let mut chance = Chance::new(run.seed);
-        let config = fault::config(&mut chance, run.nodes);
+        let mut config = fault::config(&mut chance, run.nodes);
+        config.leave_out(run.without);
         let clocks = fault::clocks(&mut chance, config.nodes);
         let plan = Plan::draw(&mut chance);
         let workload = Workload::new(config.slots, &mut chance);
@@ -168,6 +205,8 @@ impl Scheduler {
             numbered: 0,
             workload,
             dialling: BTreeSet::new(),
+            slow: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             leader: None,
             faults_over: false,
             probes: Probes::default(),
@@ -267,6 +306,11 @@ impl Scheduler {
             Event::EndRumour(from, to) => {
                 self.world.rumours.remove(&(from, to));
             }
+            Event::EndSlow(from, to) => {
+                self.slow.remove(&(from, to));
+            }
+            Event::EndDeaf(number) => self.end_deaf(number),
+            Event::Kill(number) => self.kill(number),
             Event::EndOfFaults => self.end_of_faults(),
             Event::Probe => self.probe(),
         }

@@ -23,7 +23,10 @@ impl Scheduler {
 
     pub(super) fn schedule_sent(&mut self) {
         for (stream, direction) in std::mem::take(&mut self.world.sent) {
-            let after = self.delay();
+            let ends = self.world.network.stream(stream).map(|s| s.ends(direction));
+            let slow = ends.and_then(|((from, _), (to, _))| self.slow.get(&(from, to)));
+            let slow = slow.copied().unwrap_or_default();
+            let after = self.delay() + slow;
             self.after(after, Event::Deliver(stream, direction));
         }
     }

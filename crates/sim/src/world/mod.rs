@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cluster::metadata::{Applied, Entry, Form};
 use cluster::replication::{
-    Coordinator, Direction, FailoverSettings, Liveness, Orders, Out, Replicas, Settings,
+    Coordinator, Direction, FailoverSettings, Liveness, Orders, Out, Replicas, Rules, Settings,
 };
 use cluster::{Incarnation, Lineage, Member, NodeId, NodeInfo, Slot, Time, ring};
 
@@ -24,6 +24,7 @@ pub use self::node::{Node, Process};
 pub use self::serve::effect;
 use crate::KvTable;
 use crate::invariant::Invariants;
+use crate::run::Without;
 use crate::workload::{History, OpId};
 
 /// How a world is made.
@@ -43,6 +44,19 @@ pub struct Config {
     pub failover: FailoverSettings,
     /// `L_meta`, by the clock of whoever is granted it.
     pub group_lease: Duration,
+    /// What is left out of the protocol, if anything.
+    pub without: Option<Without>,
+}
+
+impl Config {
+    /// Leaves something out of the protocol.
+    pub fn leave_out(&mut self, without: Option<Without>) {
+        self.without = without;
+        if let Some(Without::Rule(rule)) = without {
+            self.settings.rules = Rules::without(rule);
+            self.failover.rules = Rules::without(rule);
+        }
+    }
 }
 
 impl Default for Config {
@@ -55,6 +69,7 @@ impl Default for Config {
             settings: Settings::default(),
             failover: FailoverSettings::default(),
             group_lease: Duration::from_millis(1500),
+            without: None,
         }
     }
 }
@@ -163,11 +178,14 @@ impl World {
         let now = self.time_at(number);
         let node = &mut self.nodes[number];
         assert!(node.process.is_none(), "node {number} runs already");
-        node.incarnation += 1;
+        if self.config.without != Some(Without::Incarnations) || node.incarnation == 0 {
+            node.incarnation += 1;
+        }
         let member = Member {
             node: node.id,
             incarnation: Incarnation(node.incarnation),
         };
+        self.dead.remove(&member);
         let config = &self.config;
         let settings = config.settings.clone();
         node.process = Some(Process {
@@ -208,7 +226,8 @@ impl World {
             }
         }
         let moment = self.history.moment();
-        self.invariants.killed(&self.log, &self.dead, moment);
+        self.invariants
+            .killed(member, &self.log, &self.dead, moment);
     }
 
     /// A proposal for the log. Whether and when it arrives is decided by who looks at `proposed`.
@@ -224,7 +243,15 @@ impl World {
 
     /// The log takes a proposal.
     pub fn commit(&mut self, proposal: &Proposal) -> Applied {
-        let applied = self.log.append(proposal.entry.clone());
+        let mut entry = proposal.entry.clone();
+        if self.config.without == Some(Without::Revs)
+            && let Entry::Change(changes) = &mut entry
+        {
+            for change in changes {
+                change.rev = self.log.state().placement(change.slot).rev;
+            }
+        }
+        let applied = self.log.append(entry);
         let index = self.log.last();
         self.say(|| {
             let refused = &applied.refused_slots;
