@@ -60,8 +60,6 @@ pub struct ClientState {
     pub authenticated: bool,
     /// Whether reads may be served by this node's own copy.
     pub readonly: bool,
-    /// Whether the next command may use a slot that this node is importing.
-    pub asking: bool,
     /// What `WAIT` is about.
     pub written: Written,
     /// Whether the connection ends when the replies so far are written.
@@ -79,7 +77,6 @@ impl ClientState {
             version: RespVersion::Resp2,
             authenticated,
             readonly: false,
-            asking: false,
             written: Written::default(),
             closing: false,
             card,
@@ -97,7 +94,6 @@ impl ClientState {
         self.set_version(RespVersion::Resp2);
         self.authenticated = authenticated;
         self.readonly = false;
-        self.asking = false;
         self.card.names.lock().name.clear();
         self.card.readonly.store(false, Relaxed);
     }

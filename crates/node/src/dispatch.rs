@@ -2,12 +2,15 @@
 
 use bytes::BytesMut;
 use cluster::{Slot, Time};
+use routing::route::Route;
 
 use crate::client_state::Port;
 use crate::command::table::{Command, CommandId, Run, flag, table};
 use crate::command::{Answer, Args, Session};
 use crate::error::CommandError;
+use crate::execute::{Asker, Ran, execute};
 use crate::gather::Gather;
+use crate::others::redirected;
 use crate::resp::{Reply, Span};
 use crate::stats::ThreadStats;
 use cluster::clock;
@@ -86,7 +89,7 @@ fn admit(
 ) -> Result<(CommandId, &'static Command), (Option<CommandId>, CommandError)> {
     let id = known(request).map_err(|error| (None, error))?;
     let command = table().row(id);
-    let gates = [arity, authenticated, memory];
+    let gates = [arity, authenticated];
     for gate in gates {
         gate(session, command, request).map_err(|error| (Some(id), error))?;
     }
@@ -123,15 +126,6 @@ fn authenticated(session: &Session<'_>, command: &'static Command, _: Request<'_
     }
 }
 
-fn memory(session: &Session<'_>, command: &'static Command, _: Request<'_>) -> Gate {
-    let needs_more = command.has(flag::DENY_OOM);
-    if needs_more && session.node.is_out_of_memory() {
-        Err(CommandError::OutOfMemory)
-    } else {
-        Ok(())
-    }
-}
-
 type Gate = Result<(), CommandError>;
 
 /// The text of Redis 7.0: up to 128 bytes of the name, and of the arguments until they are 128.
@@ -163,32 +157,32 @@ fn shown(word: &[u8], most: usize) -> String {
     String::from_utf8_lossy(word).into_owned()
 }
 
-/// Where a request runs.
-enum Route {
-    /// At this node, in no slot in particular.
+/// Which slots a request is about.
+enum Reach {
+    /// None in particular.
     Node,
-    /// At this node, in this slot.
-    Here(Slot),
-    /// Its keys are in several slots, and the client does not care.
+    /// This one.
+    Slot(Slot),
+    /// Several, and the client does not care.
     Split,
 }
 
-fn route(
+fn reach(
     session: &Session<'_>,
     command: &Command,
     request: Request<'_>,
-) -> Result<Route, CommandError> {
+) -> Result<Reach, CommandError> {
     let mut keys = command.keys.of(request.buffer, request.spans);
     let Some(first) = keys.next() else {
-        return Ok(Route::Node);
+        return Ok(Reach::Node);
     };
     let slot = Slot::of(first);
     if keys.all(|key| Slot::of(key) == slot) {
-        Ok(Route::Here(slot))
+        Ok(Reach::Slot(slot))
     } else if session.client.port == Port::Any && command.has_tip(crate::split::TIP) {
-        Ok(Route::Split)
+        Ok(Reach::Split)
     } else {
-        Err("CROSSSLOT Keys in request don't hash to the same slot".into())
+        Err(elsewhere(session, Route::CrossSlot))
     }
 }
 
@@ -198,7 +192,7 @@ fn run(
     request: Request<'_>,
     replies: &mut Replies<'_>,
 ) -> Result<Next, CommandError> {
-    let route = route(session, command, request)?;
+    let reach = reach(session, command, request)?;
     let mut args = Args::new(request.buffer, request.spans, command.name);
     match command.run {
         Run::Session(handler) => match handler(session, &mut args)? {
@@ -217,18 +211,24 @@ fn run(
             }
         },
         Run::Keys(handler) => {
-            match route {
-                Route::Here(slot) => {
-                    crate::execute::execute(session, slot, command, handler, &mut args, replies)?;
+            let slot = match reach {
+                Reach::Slot(slot) => slot,
+                Reach::Node => Slot::of(b""),
+                Reach::Split => {
+                    crate::split::split(session, command, handler, request, replies)?;
+                    return Ok(Next::Go);
                 }
-                Route::Node => {
-                    let slot = Slot::of(b"");
-                    crate::execute::execute(session, slot, command, handler, &mut args, replies)?;
-                }
-                Route::Split => crate::split::split(session, command, handler, request, replies)?,
+            };
+            let mut asker = Asker::of(session);
+            match execute(&mut asker, slot, command, handler, &mut args, replies)? {
+                Ran::Here => Ok(Next::Go),
+                Ran::Not(route) => Err(elsewhere(session, route)),
             }
-            Ok(Next::Go)
         }
         Run::Subcommands => Err(args.wrong_arity()),
     }
+}
+
+fn elsewhere(session: &Session<'_>, route: Route) -> CommandError {
+    redirected(session.node.others.get(), route, session.client.card.local)
 }

@@ -3,38 +3,93 @@
 use bytes::Bytes;
 use cluster::Slot;
 use cluster::replication::{Need, Out, Refusal};
+use routing::route::{Route, Way, route};
 
+use crate::client_state::{Port, Written};
 use crate::command::table::{Command, KeyHandler, flag};
 use crate::command::{Args, Session};
 use crate::dispatch::Replies;
 use crate::error::CommandError;
-use crate::resp::Reply;
+use crate::node::Node;
+use crate::resp::{Reply, RespVersion};
 use crate::store::Tx;
 use crate::store::tx::Role;
 use cluster::clock;
 
+/// For whom a key command runs: a client of this node, or another node that has such a client.
+pub(crate) struct Asker<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) version: RespVersion,
+    pub(crate) way: Way,
+    /// Another node sent the request here.
+    pub(crate) forwarded: bool,
+    /// What is remembered for `WAIT`.
+    pub(crate) written: &'a mut Written,
+}
+
+impl<'a> Asker<'a> {
+    pub(crate) fn of(session: &'a mut Session<'_>) -> Asker<'a> {
+        Asker {
+            node: session.node,
+            version: session.client.version,
+            way: Way {
+                any_port: session.client.port == Port::Any,
+                read_only: session.client.readonly,
+            },
+            forwarded: false,
+            written: &mut session.client.written,
+        }
+    }
+}
+
+/// Where a request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// It ran, and its reply is there or gathered.
+    Here,
+    /// Nothing happened: it belongs elsewhere.
+    Not(Route),
+}
+
 /// Locks the slot, runs the handler, makes its effects a record, and encodes the reply. A reply
-/// that shows what is not committed is gathered.
+/// that shows what is not committed is gathered. A request that belongs elsewhere does not run.
 pub(crate) fn execute(
-    session: &mut Session<'_>,
+    asker: &mut Asker<'_>,
     slot: Slot,
     command: &Command,
     handler: KeyHandler,
     args: &mut Args<'_>,
     replies: &mut Replies<'_>,
-) -> Result<(), CommandError> {
-    let slots = &session.node.slots;
+) -> Result<Ran, CommandError> {
+    let slots = &asker.node.slots;
     let write = command.has(flag::WRITE);
     let mut out = Out::default();
     let mut locked = slots.lock(slot);
     // Read under the lock: a lease must not be judged by a moment before a wait for it.
     let now = clock::now();
-    if !write {
-        locked.check_read(slots.context(), now).map_err(refused)?;
+    // The replica's own placement decides, not the slot map: what it says goes with what the slot
+    // does, under one lock.
+    let (me, placement) = (slots.replicas().me(), locked.placement());
+    let route = route([slot], |_| placement, asker.way, write, asker.forwarded, &me);
+    let leads = match route {
+        Route::Local => true,
+        Route::LocalReplica => false,
+        elsewhere => return Ok(Ran::Not(elsewhere)),
+    };
+    if leads && command.has(flag::DENY_OOM) && asker.node.is_out_of_memory() {
+        return Err(CommandError::OutOfMemory);
     }
     let writable = locked.check_write(slots.context(), now);
-    if write {
-        writable.map_err(refused)?;
+    let refusal = match writable {
+        Err(why) if write => Some(why),
+        _ if leads && !write => locked.check_read(slots.context(), now).err(),
+        _ => None,
+    };
+    match refusal {
+        None => {}
+        // It is about to lead the slot, or about to hear who does.
+        Some(Refusal::NotPrimary) => return Ok(Ran::Not(Route::TryAgain)),
+        Some(why) => return Err(refused(why)),
     }
     // A read removes what it finds past its time, if this node may write.
     let (role, version) = match writable {
@@ -44,24 +99,25 @@ pub(crate) fn execute(
     let mut tx = Tx::new(&mut locked.table, role, clock::unix_ms(), version);
     let at = replies.out.len();
     let result = handler(&mut tx, args);
-    let result = result.map(|reply| reply.encode(session.client.version, replies.out));
+    let result = result.map(|reply| reply.encode(asker.version, replies.out));
     let outcome = tx.finish();
     let wrote = !outcome.effects.is_empty();
     if wrote {
         let effects = Bytes::from(outcome.effects.into_bytes());
         locked.append(slots.context(), effects, &mut out);
-        session.client.written.note(slot, version);
+        asker.written.note(slot, version);
     }
-    // A record of a set that commits alone is committed as soon as it is made.
-    if outcome.met <= locked.committed() {
+    // A record of a set that commits alone is committed as soon as it is made. A copy may show
+    // what is undone later.
+    if outcome.met <= locked.committed() || !leads {
         drop(locked);
         slots.perform(out);
-        return result;
+        return result.map(|()| Ran::Here);
     }
     if let Err(error) = result {
         // An error of a handler shows the state as well, so it waits like any reply.
-        session.node.stats.error(&error);
-        Reply::Error(error).encode(session.client.version, replies.out);
+        asker.node.stats.error(&error);
+        Reply::Error(error).encode(asker.version, replies.out);
     }
     let copies = Need::Copies(locked.placement().write_quorum);
     let need = if wrote { copies } else { Need::Committed };
@@ -71,13 +127,13 @@ pub(crate) fn execute(
     waits.unwrap_or_else(|refusal| tracing::debug!(%slot, "a reply cannot wait: {refusal}"));
     drop(locked);
     slots.perform(out);
-    Ok(())
+    Ok(Ran::Here)
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.
 pub(crate) fn refused(refusal: Refusal) -> CommandError {
     match refusal {
-        Refusal::NotPrimary => "CLUSTERDOWN Hash slot not served",
+        Refusal::NotPrimary => crate::others::DOWN,
         Refusal::NoLease => "CLUSTERDOWN The slot's primary may be cut off from its copies",
         Refusal::TooFewCopies => "NOREPLICAS Not enough good replicas to write.",
         Refusal::Busy => "TRYAGAIN Too many writes of the slot wait for their copies",

@@ -20,6 +20,7 @@ pub mod join;
 pub mod logs;
 pub mod metrics;
 pub mod node;
+pub mod others;
 pub mod parameters;
 pub mod process;
 pub mod resp;

@@ -1,6 +1,6 @@
 //! What the threads of a node share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
 
 use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};
@@ -9,6 +9,7 @@ use rand::RngExt;
 use crate::clients::Clients;
 use crate::config::Settings;
 use crate::metrics::FrontMetrics;
+use crate::others::Others;
 use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
@@ -34,6 +35,8 @@ pub struct Node {
     pub slots: Slots,
     /// The cluster, for those who show it.
     pub topology: Topology,
+    /// The other nodes, once this one looks for them.
+    pub others: OnceLock<Others>,
     /// When the node started.
     pub started: Time,
     /// The most memory that was seen in use, in bytes.
@@ -72,6 +75,7 @@ impl Node {
             store,
             slots,
             topology,
+            others: OnceLock::new(),
             started: clock::now(),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),

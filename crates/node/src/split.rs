@@ -13,8 +13,9 @@ use crate::command::table::{Command, KeyHandler, Keys};
 use crate::command::{Args, Later, Session};
 use crate::dispatch::{Replies, Request};
 use crate::error::CommandError;
-use crate::execute::execute;
+use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
+use crate::others::DOWN;
 use crate::resp::{Reply, RespVersion, Span};
 
 /// The hint of the commands that may be split.
@@ -70,9 +71,13 @@ pub(crate) fn split(
             out: &mut part.reply,
             gather: &mut part.gather,
         };
-        if let Err(error) = execute(session, *slot, command, handler, &mut args, &mut own) {
-            Reply::Error(error).encode(version, &mut part.reply);
-        }
+        let mut asker = Asker::of(session);
+        let ran = match execute(&mut asker, *slot, command, handler, &mut args, &mut own) {
+            Ok(Ran::Here) => continue,
+            Ok(Ran::Not(_)) => DOWN.into(),
+            Err(error) => error,
+        };
+        Reply::Error(ran).encode(version, &mut part.reply);
     }
     let join = Join::of(command);
     let mut parts: Vec<Part> = parts.into_values().collect();

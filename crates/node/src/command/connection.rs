@@ -159,9 +159,9 @@ fn set_readonly<'a>(session: &mut Session<'_>, readonly: bool) -> Answered<'a> {
     Ok(Reply::Ok.into())
 }
 
+/// A slot changes hands whole, so there is no time in which this makes a difference.
 pub(crate) fn asking<'a>(session: &mut Session<'_>, _: &mut Args<'a>) -> Answered<'a> {
     on_cluster_port(session)?;
-    session.client.asking = true;
     Ok(Reply::Ok.into())
 }
 
