@@ -285,15 +285,12 @@ impl Connection {
     /// Waits for all that was gathered, unless the client goes away meanwhile.
     async fn settle(&mut self) -> Result<(), Close> {
         let node = &self.thread.node;
-        let timings = &node.settings.timings;
-        let timeouts = Timeouts {
-            read: timings.read_timeout.0,
-            write: timings.write_timeout.0,
-        };
+        let timeouts = Timeouts::of(node);
+        let carried = self.gather.outbox.carry(node, timeouts);
         let failed = |error: &CommandError| node.stats.error(error);
         let settled = self
             .gather
-            .settle(&mut self.output, self.client.version, timeouts, failed);
+            .settle(&mut self.output, self.client.version, timeouts, failed, carried);
         tokio::select! {
             biased;
             () = settled => Ok(()),

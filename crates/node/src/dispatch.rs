@@ -6,11 +6,12 @@ use routing::route::Route;
 
 use crate::client_state::Port;
 use crate::command::table::{Command, CommandId, Run, flag, table};
-use crate::command::{Answer, Args, Session};
+use crate::command::{Answer, Args, Later, Session};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
-use crate::gather::Gather;
+use crate::gather::{Gather, Timeouts};
 use crate::others::redirected;
+use crate::outbox::carried;
 use crate::resp::{Reply, Span};
 use crate::stats::ThreadStats;
 use cluster::clock;
@@ -96,7 +97,7 @@ fn admit(
     Ok((id, command))
 }
 
-fn known(request: Request<'_>) -> Result<CommandId, CommandError> {
+pub(crate) fn known(request: Request<'_>) -> Result<CommandId, CommandError> {
     let name = request.word(0).unwrap_or_default();
     let Some(id) = table().find(name) else {
         return Err(unknown_command(request));
@@ -219,9 +220,15 @@ fn run(
                     return Ok(Next::Go);
                 }
             };
+            if replies.gather.outbox.holds(slot) {
+                return Ok(post(session, slot, command, request, replies));
+            }
             let mut asker = Asker::of(session);
             match execute(&mut asker, slot, command, handler, &mut args, replies)? {
                 Ran::Here => Ok(Next::Go),
+                Ran::Not(Route::Forward(_) | Route::TryAgain) if session.client.port == Port::Any => {
+                    Ok(post(session, slot, command, request, replies))
+                }
                 Ran::Not(route) => Err(elsewhere(session, route)),
             }
         }
@@ -229,6 +236,26 @@ fn run(
     }
 }
 
+/// Lets another node answer.
+fn post(
+    session: &mut Session<'_>,
+    slot: Slot,
+    command: &Command,
+    request: Request<'_>,
+    replies: &mut Replies<'_>,
+) -> Next {
+    let write = command.has(flag::WRITE);
+    // Its version stays with the other node; that it is acknowledged says enough.
+    session.client.written.more |= write;
+    let words = (request.buffer, request.spans);
+    let outbox = &mut replies.gather.outbox;
+    let reply = outbox.post(slot, command, session.client.version, words);
+    let next = if outbox.is_full() { Next::Settle } else { Next::Go };
+    let later = Later::beside(carried(reply, write, Timeouts::of(session.node)));
+    replies.gather.wait_for(replies.out.len(), later);
+    next
+}
+
 fn elsewhere(session: &Session<'_>, route: Route) -> CommandError {
-    redirected(session.node.others.get(), route, session.client.card.local)
+    redirected(&session.node.topology, route, session.client.card.local)
 }

@@ -11,12 +11,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use cluster::driver::Waiting;
 use cluster::replication::Outcome;
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::command::Later;
 use crate::error::CommandError;
+use crate::node::Node;
+use crate::outbox::Outbox;
 use crate::resp::{Reply, RespVersion};
 
 /// The right to say what became of one reply. Dropped unsaid, it counts as not known.
@@ -142,6 +144,8 @@ enum Filling {
 pub(crate) struct Gather {
     holes: Vec<Hole>,
     shared: Arc<Shared>,
+    /// What other nodes are asked first.
+    pub(crate) outbox: Outbox,
 }
 
 impl Gather {
@@ -172,30 +176,39 @@ impl Gather {
     }
 
     /// Waits for everything, and puts the output in order. Each error that a reply turned into is
-    /// shown to `failed`.
+    /// shown to `failed`. The reply that holds back others, if there is one, is the last; it begins
+    /// when all others are there. `carried` brings those that come from other nodes.
     pub(crate) async fn settle(
         &mut self,
         out: &mut BytesMut,
         version: RespVersion,
         timeouts: Timeouts,
         mut failed: impl FnMut(&CommandError),
+        carried: impl Future<Output = ()>,
     ) {
         let holes = std::mem::take(&mut self.holes);
         let mut copies = Vec::with_capacity(holes.len());
         let mut laters = Vec::new();
+        let mut last = None;
         for hole in holes {
             let filling = match hole.filling {
                 Filling::Copies { index, write } => Some((index, write)),
                 Filling::Later(later) => {
-                    laters.push(later.reply);
+                    if later.holds_back {
+                        last = Some(later.reply);
+                    } else {
+                        laters.push(later.reply);
+                    }
                     None
                 }
             };
             copies.push((hole.at..hole.end, filling));
         }
-        let in_time =
-            tokio::time::timeout(timeouts.read.max(timeouts.write), self.shared.settled());
-        let (in_time, replies) = join(in_time, join_all(laters)).await;
+        let in_time = tokio::time::timeout(timeouts.longest(), self.shared.settled());
+        let (in_time, mut replies, ()) = join3(in_time, join_all(laters), carried).await;
+        if let Some(last) = last {
+            replies.push(last.await);
+        }
         // A wait that gives up ends here: what the tokens of this round say later is ignored.
         let outcomes = self.shared.end_round();
         let all_done = in_time.is_ok()
@@ -288,7 +301,30 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
-    fn unconfirmed(self, write: bool) -> CommandError {
+    /// Those that the node is set to.
+    pub(crate) fn of(node: &Node) -> Timeouts {
+        let timings = &node.settings.timings;
+        Timeouts {
+            read: timings.read_timeout.0,
+            write: timings.write_timeout.0,
+        }
+    }
+
+    /// None of them longer than this.
+    pub(crate) fn at_most(self, most: Duration) -> Timeouts {
+        Timeouts {
+            read: self.read.min(most),
+            write: self.write.min(most),
+        }
+    }
+
+    /// The longer one.
+    pub(crate) fn longest(self) -> Duration {
+        self.read.max(self.write)
+    }
+
+    /// What is said of a reply that nobody confirmed in time.
+    pub(crate) fn unconfirmed(self, write: bool) -> CommandError {
         if write {
             let ms = self.write.as_millis();
             format!("UNCERTAIN write not confirmed by W copies within {ms} ms").into()

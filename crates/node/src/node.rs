@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
 
+use cluster::transport::Calls;
 use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};
 use rand::RngExt;
 
 use crate::clients::Clients;
 use crate::config::Settings;
 use crate::metrics::FrontMetrics;
-use crate::others::Others;
 use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
@@ -35,8 +35,8 @@ pub struct Node {
     pub slots: Slots,
     /// The cluster, for those who show it.
     pub topology: Topology,
-    /// The other nodes, once this one looks for them.
-    pub others: OnceLock<Others>,
+    /// How the other nodes are asked, once this one looks for them.
+    pub calls: OnceLock<Arc<dyn Calls>>,
     /// When the node started.
     pub started: Time,
     /// The most memory that was seen in use, in bytes.
@@ -75,7 +75,7 @@ impl Node {
             store,
             slots,
             topology,
-            others: OnceLock::new(),
+            calls: OnceLock::new(),
             started: clock::now(),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -1,117 +1,73 @@
 //! The other nodes of the cluster, as the front end of this one sees them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cluster::transport::Calls;
-use cluster::{Member, NodeInfo, SharedSlotMap};
+use cluster::transport::{CallKind, Calls};
 use routing::route::Route;
 
 use crate::error::CommandError;
-
-/// Who the other nodes are, and the way to them.
-pub struct Others {
-    map: Arc<SharedSlotMap>,
-    calls: Arc<dyn Calls>,
-}
+use crate::inbox::Inbox;
+use crate::node::Node;
+use crate::topology::Topology;
 
 /// What a client is told about a slot that no member holds.
 pub(crate) const DOWN: &str = "CLUSTERDOWN Hash slot not served";
+/// What a client is told whose keys are in several slots.
+pub(crate) const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
 /// What a client is told about a slot that gets a primary again soon.
 const SOON: &str = "TRYAGAIN The slot has no primary at the moment";
 
-impl Others {
-    /// The nodes of this map, asked by these calls.
-    #[must_use]
-    pub fn new(map: Arc<SharedSlotMap>, calls: Arc<dyn Calls>) -> Others {
-        Others { map, calls }
-    }
-
-    /// The way to them.
-    #[must_use]
-    pub fn calls(&self) -> &Arc<dyn Calls> {
-        &self.calls
-    }
-
-    /// The host and port that a client is told for a member, where it reached this node at `local`.
-    fn address(&self, member: &Member, local: SocketAddr) -> Option<(String, u16)> {
-        let map = self.map.load();
-        Some(address(map.info(member)?, local))
-    }
+/// The node learns how the others are asked, and answers them from now on.
+///
+/// # Panics
+/// If it has learned so before.
+pub fn meet(node: &Arc<Node>, calls: Arc<dyn Calls>) {
+    let inbox = Inbox(Arc::downgrade(node));
+    calls.serve(CallKind::Command, Arc::new(inbox));
+    let is_first = node.calls.set(calls).is_ok();
+    assert!(is_first, "a node becomes part of one cluster, once");
 }
 
-/// What a client is told that came by the cluster port to a node that does not serve its slot.
-pub(crate) fn redirected(
-    others: Option<&Others>,
-    route: Route,
-    local: SocketAddr,
-) -> CommandError {
+/// What a client is told that came by the cluster port, at `local`, to a node that does not serve
+/// its slot.
+pub(crate) fn redirected(topology: &Topology, route: Route, local: SocketAddr) -> CommandError {
     match route {
         Route::Moved(slot, member) => {
+            let map = topology.map();
             // Without an address the member's node has started anew: the slot gets another primary.
-            let address = others.and_then(|others| others.address(&member, local));
-            address.map_or(SOON.into(), |(host, port)| {
+            map.info(&member).map_or(SOON.into(), |info| {
+                let (host, port) = topology.address(member.node, info, local);
                 format!("MOVED {slot} {host}:{port}").into()
             })
         }
         Route::TryAgain => SOON.into(),
-        Route::CrossSlot => "CROSSSLOT Keys in request don't hash to the same slot".into(),
+        Route::CrossSlot => CROSS_SLOT.into(),
         Route::Down | Route::Forward(_) | Route::Local | Route::LocalReplica => DOWN.into(),
     }
-}
-
-/// Never an empty host, and none that stands for all addresses of a machine. A node that listens
-/// on all of them without a host name of its own is reached where the other nodes reach it; and if
-/// that says nothing either, where the client reached this node: all of them are on one machine.
-fn address(info: &NodeInfo, local: SocketAddr) -> (String, u16) {
-    let from_peers = || {
-        let (host, _) = info.peer_address.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        names_a_host(host).then(|| host.to_owned())
-    };
-    let host = if names_a_host(&info.client_host) {
-        info.client_host.clone()
-    } else {
-        from_peers().unwrap_or_else(|| local.ip().to_canonical().to_string())
-    };
-    (host, info.cluster_port)
-}
-
-fn names_a_host(host: &str) -> bool {
-    let is_any = |address: IpAddr| address.is_unspecified();
-    !host.is_empty() && !host.parse().is_ok_and(is_any)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::tests::{formed, member, seen};
+    use cluster::{Incarnation, Member, Slot};
 
     #[test]
-    fn a_client_is_told_an_address_that_it_can_reach() {
+    fn a_client_is_told_where_the_primary_is_or_that_there_will_be_one() {
+        let topology = seen(formed(3), 0);
         let local: SocketAddr = "127.0.0.1:7001".parse().unwrap();
-        for (client_host, peer_address, told) in [
-            ("cache-1.example", "10.0.0.1:16379", "cache-1.example"),
-            ("10.0.0.9", "10.0.0.1:16379", "10.0.0.9"),
-            ("0.0.0.0", "10.0.0.1:16379", "10.0.0.1"),
-            ("", "[fd00::1]:16379", "fd00::1"),
-            ("::", "[::]:16379", "127.0.0.1"),
-        ] {
-            let info = NodeInfo {
-                client_host: client_host.into(),
-                peer_address: peer_address.into(),
-                cluster_port: 7002,
-                ..NodeInfo::default()
-            };
-            assert_eq!(address(&info, local), (told.to_owned(), 7002));
-        }
-    }
-
-    #[test]
-    fn without_a_primary_it_is_soon_or_down() {
-        let local: SocketAddr = "127.0.0.1:7001".parse().unwrap();
-        let told = |route| redirected(None, route, local);
-        assert_eq!(told(Route::Down), DOWN.into());
-        assert_eq!(told(Route::TryAgain), SOON.into());
-        assert_eq!(told(Route::CrossSlot).code(), "CROSSSLOT");
+        let told = |route| redirected(&topology, route, local).to_string();
+        let slot = Slot::of(b"foo");
+        let moved = told(Route::Moved(slot, member(3)));
+        assert_eq!(moved, "MOVED 12182 10.0.0.3:6379");
+        let earlier = Member {
+            incarnation: Incarnation(0),
+            ..member(3)
+        };
+        assert_eq!(told(Route::Moved(slot, earlier)), SOON);
+        assert_eq!(told(Route::TryAgain), SOON);
+        assert_eq!(told(Route::CrossSlot), CROSS_SLOT);
+        assert_eq!(told(Route::Down), DOWN);
     }
 }

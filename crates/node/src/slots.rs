@@ -92,14 +92,21 @@ impl Slots {
             .iter()
             .map(of_slot)
             .min()
-            .unwrap_or_else(|| self.replicas_everywhere())
+            .unwrap_or_else(|| self.replicas_everywhere(written.more))
     }
 
-    /// Who has written nothing has it everywhere.
-    fn replicas_everywhere(&self) -> i64 {
+    /// Who has written nothing has it everywhere; who has written by other nodes, on as many as
+    /// acknowledge a write.
+    fn replicas_everywhere(&self, written: bool) -> i64 {
         let slot = self.replicas.slots().next().expect("a member has slots");
-        i64::try_from(self.lock(slot).placement().in_sync.len())
-            .map_or(0, |count| (count - 1).max(0))
+        let locked = self.lock(slot);
+        let placement = locked.placement();
+        let copies = if written {
+            usize::from(placement.write_quorum)
+        } else {
+            placement.in_sync.len()
+        };
+        i64::try_from(copies).map_or(0, |count| (count - 1).max(0))
     }
 
     /// Performs what calls on a slot left to be done. No slot's lock is held.

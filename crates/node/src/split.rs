@@ -7,15 +7,19 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BytesMut};
 use cluster::Slot;
+use routing::forward::Delivery;
+use routing::route::Route;
+use tokio::sync::oneshot;
 
 use crate::command::session::LaterResult;
-use crate::command::table::{Command, KeyHandler, Keys};
+use crate::command::table::{Command, KeyHandler, Keys, flag};
 use crate::command::{Args, Later, Session};
 use crate::dispatch::{Replies, Request};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
 use crate::others::DOWN;
+use crate::outbox::carried;
 use crate::resp::{Reply, RespVersion, Span};
 
 /// The hint of the commands that may be split.
@@ -53,6 +57,8 @@ struct Part {
     keys: Vec<usize>,
     reply: BytesMut,
     gather: Gather,
+    /// The reply, where another node gives it.
+    carried: Option<oneshot::Receiver<Delivery>>,
 }
 
 /// Runs each slot's part. If all is certain then, the reply is there at once.
@@ -66,53 +72,80 @@ pub(crate) fn split(
     let version = session.client.version;
     let (mut parts, keys) = parts_of(command, request)?;
     for (slot, part) in &mut parts {
-        let mut args = Args::new(request.buffer, &part.spans, command.name);
-        let mut own = Replies {
-            out: &mut part.reply,
-            gather: &mut part.gather,
-        };
-        let mut asker = Asker::of(session);
-        let ran = match execute(&mut asker, *slot, command, handler, &mut args, &mut own) {
-            Ok(Ran::Here) => continue,
-            Ok(Ran::Not(_)) => DOWN.into(),
-            Err(error) => error,
-        };
-        Reply::Error(ran).encode(version, &mut part.reply);
+        let is_here = !replies.gather.outbox.holds(*slot)
+            && run_part(session, *slot, command, handler, request, part);
+        if !is_here {
+            let words = (request.buffer, part.spans.as_slice());
+            let outbox = &mut replies.gather.outbox;
+            part.carried = Some(outbox.post(*slot, command, version, words));
+            session.client.written.more |= command.has(flag::WRITE);
+        }
     }
     let join = Join::of(command);
+    let write = command.has(flag::WRITE);
     let mut parts: Vec<Part> = parts.into_values().collect();
-    if parts.iter().all(|part| part.gather.is_empty()) {
-        let reply = joined(join, &parts, keys)?;
+    if parts.iter().all(Part::is_there) {
+        let reply = joined(join, write, &parts, keys)?;
         reply.encode(version, replies.out);
         return Ok(());
     }
-    let timings = &session.node.settings.timings;
-    let timeouts = Timeouts {
-        read: timings.read_timeout.0,
-        write: timings.write_timeout.0,
+    let timeouts = Timeouts::of(session.node);
+    let reply = async move { settled(&mut parts, version, timeouts, write).await;
+        joined(join, write, &parts, keys)
     };
-    let reply = async move { settled(&mut parts, version, timeouts, join, keys).await };
     replies
         .gather
         .wait_for(replies.out.len(), Later::beside(reply));
     Ok(())
 }
 
-async fn settled(
-    parts: &mut [Part],
-    version: RespVersion,
-    timeouts: Timeouts,
-    join: Join,
-    keys: usize,
-) -> LaterResult {
-    let waits = parts.iter_mut().filter(|part| !part.gather.is_empty());
-    // Whatever error a part turns into becomes the error of the whole, and is counted there.
-    let waits = waits.map(|part| {
-        part.gather
-            .settle(&mut part.reply, version, timeouts, |_| {})
+/// Runs a slot's part, if this node leads the slot.
+fn run_part(
+    session: &mut Session<'_>,
+    slot: Slot,
+    command: &'static Command,
+    handler: KeyHandler,
+    request: Request<'_>,
+    part: &mut Part,
+) -> bool {
+    let version = session.client.version;
+    let mut args = Args::new(request.buffer, &part.spans, command.name);
+    let mut own = Replies {
+        out: &mut part.reply,
+        gather: &mut part.gather,
+    };
+    let mut asker = Asker::of(session);
+    let error = match execute(&mut asker, slot, command, handler, &mut args, &mut own) {
+        Ok(Ran::Here) => return true,
+        Ok(Ran::Not(Route::Forward(_) | Route::TryAgain)) => return false,
+        Ok(Ran::Not(_)) => DOWN.into(),
+        Err(error) => error,
+    };
+    Reply::Error(error).encode(version, &mut part.reply);
+    true
+}
+
+async fn settled(parts: &mut [Part], version: RespVersion, timeouts: Timeouts, write: bool) {
+    let waits = parts.iter_mut().filter(|part| !part.is_there());
+    let waits = waits.map(async |part| {
+        if let Some(reply) = part.carried.take() {
+            let reply = carried(reply, write, timeouts).await;
+            let reply = reply.unwrap_or_else(Reply::Error);
+            return reply.encode(version, &mut part.reply);
+        }
+        let nothing = std::future::ready(());
+        // Whatever error a part turns into becomes the error of the whole, and is counted there.
+        let (gather, reply) = (&mut part.gather, &mut part.reply);
+        gather.settle(reply, version, timeouts, |_| {}, nothing).await;
     });
     futures_util::future::join_all(waits).await;
-    joined(join, parts, keys)
+}
+
+impl Part {
+    /// Whether its reply waits for nothing.
+    fn is_there(&self) -> bool {
+        self.gather.is_empty() && self.carried.is_none()
+    }
 }
 
 /// The words of each slot, and how many keys there are.
@@ -143,15 +176,17 @@ fn parts_of(
     Ok((parts, keys))
 }
 
-/// The replies of all parts as one. The first error is the error of the whole.
-fn joined(join: Join, parts: &[Part], keys: usize) -> LaterResult {
+/// The replies of all parts as one.
+fn joined(join: Join, write: bool, parts: &[Part], keys: usize) -> LaterResult {
+    if let Some(error) = error_of(write, parts) {
+        return Err(error);
+    }
     let mut sum = 0;
     let mut elements: Vec<&[u8]> = vec![b""; keys];
     for part in parts {
         let reply = &part.reply[..];
         let (kind, line) = first_line(reply).ok_or(MALFORMED)?;
         match (kind, join) {
-            (b'-', _) => return Err(String::from_utf8_lossy(line).into_owned().into()),
             (b':', Join::Sum) => {
                 sum += crate::command::args::integer(line).ok_or(MALFORMED)?;
             }
@@ -178,6 +213,25 @@ fn joined(join: Join, parts: &[Part], keys: usize) -> LaterResult {
                 .for_each(|element| whole.extend_from_slice(element));
             Reply::Encoded(whole.freeze())
         }
+    })
+}
+
+/// An error of a part is the error of the whole. But most errors promise that nothing was applied,
+/// and of a write some parts may have been.
+fn error_of(write: bool, parts: &[Part]) -> Option<CommandError> {
+    let errors = parts.iter().filter_map(|part| match first_line(&part.reply)? {
+        (b'-', line) => Some(String::from_utf8_lossy(line).into_owned()),
+        _ => None,
+    });
+    let errors: Vec<String> = errors.collect();
+    let first = errors.first()?;
+    let uncertain = errors.iter().find(|error| error.starts_with("UNCERTAIN"));
+    Some(match uncertain {
+        Some(error) => error.clone().into(),
+        None if write && errors.len() < parts.len() => {
+            format!("UNCERTAIN some of the keys were written, and others not: {first}").into()
+        }
+        None => first.clone().into(),
     })
 }
 
@@ -220,12 +274,14 @@ mod tests {
     fn counts_are_added_and_elements_keep_their_places() {
         let sum = joined(
             Join::Sum,
+            true,
             &[part(":2\r\n", &[0, 1]), part(":1\r\n", &[2])],
             3,
         );
         assert_eq!(sum, Ok(Reply::Int(3)));
         let ok = joined(
             Join::AllOk,
+            true,
             &[part("+OK\r\n", &[0]), part("+OK\r\n", &[1])],
             2,
         );
@@ -234,7 +290,7 @@ mod tests {
             part("*2\r\n$4\r\na\r\nb\r\n$-1\r\n", &[0, 2]),
             part("*2\r\n_\r\n$0\r\n\r\n", &[1, 3]),
         ];
-        let all = joined(Join::InOrder, &parts, 4);
+        let all = joined(Join::InOrder, false, &parts, 4);
         let expected = "*4\r\n$4\r\na\r\nb\r\n_\r\n$-1\r\n$0\r\n\r\n";
         assert_eq!(all, Ok(Reply::Encoded(expected.into())));
     }
@@ -242,11 +298,15 @@ mod tests {
     #[test]
     fn an_error_of_a_part_is_the_error_of_the_whole() {
         let parts = [part(":2\r\n", &[0]), part("-OOM no\r\n", &[1])];
-        assert_eq!(joined(Join::Sum, &parts, 2), Err("OOM no".into()));
+        assert_eq!(joined(Join::Sum, false, &parts, 2), Err("OOM no".into()));
+        let error = joined(Join::Sum, true, &parts, 2).unwrap_err();
+        assert_eq!(error.code(), "UNCERTAIN");
+        let none = [part("-OOM no\r\n", &[0]), part("-OOM no\r\n", &[1])];
+        assert_eq!(joined(Join::Sum, true, &none, 2), Err("OOM no".into()));
         for malformed in ["", ":", ":x\r\n", "*1\r\n$5\r\nab\r\n", "+OK\r\n"] {
             let parts = [part(malformed, &[0])];
-            assert!(joined(Join::Sum, &parts, 1).is_err(), "{malformed:?}");
-            assert!(joined(Join::InOrder, &parts, 1).is_err(), "{malformed:?}");
+            assert!(joined(Join::Sum, false, &parts, 1).is_err(), "{malformed:?}");
+            assert!(joined(Join::InOrder, false, &parts, 1).is_err(), "{malformed:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod database;
 mod dirty;
 mod error;
 mod flush;
+pub mod forward;
 pub mod host;
 pub mod keyspace;
 mod line;

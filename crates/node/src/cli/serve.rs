@@ -7,10 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 use node::admin::readiness::Readiness;
 use node::admin::{self, Admin};
+    others::meet(&node, Arc::clone(&part.transport) as _);
 use node::config::{self, Flag};
 use node::join::{ClientPorts, Newcomer};
 use node::logs;
 use node::node::Node;
+use node::others;
 use node::server::Server;
 use node::slots::Slots;
 use node::topology::Topology;
@@ -161,6 +163,7 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
         recorder,
     });
     let admin = tokio::spawn(admin::serve(admin_listener, admin));
+    others::meet(&node, Arc::clone(&part.transport) as _);
     let start_line = StartLine {
         cluster_port: server.cluster_address,
         any_port: server.any_address,

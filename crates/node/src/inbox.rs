@@ -1,0 +1,155 @@
+//! Requests that other nodes pass on for their clients: answered here or not at all.
+//!
+//! The node that the client came to has asked it for its password. What it sends runs in the order
+//! in which it arrives, at once; only the answer waits for copies.
+
+use std::sync::{Arc, Weak};
+
+use ahash::AHashSet;
+use bytes::{Bytes, BytesMut};
+use cluster::transport::{BoxFuture, CallKind, Handler};
+use cluster::{Member, Slot};
+use futures_util::future::join_all;
+use routing::forward::{Arrived, Fate, decode, encode_answer};
+use routing::route::Way;
+
+use crate::client_state::Written;
+use crate::command::Args;
+use crate::command::table::{Run, table};
+use crate::dispatch::{Replies, Request, known};
+use crate::error::CommandError;
+use crate::execute::{Asker, Ran, execute};
+use crate::gather::{Gather, Timeouts};
+use crate::node::Node;
+use crate::resp::{Reply, RespVersion, Span};
+
+/// An answer does not grow further than by one reply beyond this.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// Answers the other nodes of a cluster, as long as this node is there.
+pub(crate) struct Inbox(pub(crate) Weak<Node>);
+
+impl Handler for Inbox {
+    fn handle(&self, _: Member, _: CallKind, requests: Bytes) -> BoxFuture<'static, Bytes> {
+        match self.0.upgrade() {
+            Some(node) => answer(&node, &requests),
+            None => Box::pin(std::future::ready(Bytes::new())),
+        }
+    }
+}
+
+/// One request, as far as it is answered.
+struct Part {
+    fate: Option<Fate>,
+    version: RespVersion,
+    reply: BytesMut,
+    gather: Gather,
+}
+
+/// Runs the requests of a call, now, and returns what will be the answer. What is no call has an
+/// empty one.
+pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, Bytes> {
+    let Some((left, arrived)) = decode(requests) else {
+        return Box::pin(std::future::ready(Bytes::new()));
+    };
+    let mut refused = AHashSet::new();
+    let mut bytes = 0;
+    let mut parts = Vec::with_capacity(arrived.len());
+    for arrived in arrived {
+        let part = run(node, requests, &arrived, &mut refused, bytes >= ANSWER_BYTES);
+        bytes += part.reply.len();
+        parts.push(part);
+    }
+    let timeouts = Timeouts::of(node).at_most(left);
+    Box::pin(async move {
+        let waits = parts.iter_mut().filter(|part| !part.gather.is_empty());
+        // The node that the client came to counts its errors.
+        join_all(waits.map(|part| {
+            let carried = std::future::ready(());
+            part.gather
+                .settle(&mut part.reply, part.version, timeouts, |_| {}, carried)
+        }))
+        .await;
+        let fate = |part: Part| part.fate.unwrap_or_else(|| Fate::Reply(part.reply.freeze()));
+        let fates: Vec<Fate> = parts.into_iter().map(fate).collect();
+        encode_answer(fates.iter())
+    })
+}
+
+fn run(
+    node: &Node,
+    requests: &Bytes,
+    arrived: &Arrived,
+    refused: &mut AHashSet<Slot>,
+    full: bool,
+) -> Part {
+    let version = match arrived.version {
+        3 => RespVersion::Resp3,
+        _ => RespVersion::Resp2,
+    };
+    let mut part = Part {
+        fate: None,
+        version,
+        reply: BytesMut::new(),
+        gather: Gather::default(),
+    };
+    let span = |word: &std::ops::Range<usize>| Span::new(word.start, word.end);
+    let spans: Vec<Span> = arrived.words.iter().map(span).collect();
+    let request = Request {
+        buffer: requests,
+        spans: &spans,
+    };
+    part.fate = run_in_slot(node, request, refused, full, &mut part).unwrap_or_else(|error| {
+        Reply::Error(error).encode(version, &mut part.reply);
+        None
+    });
+    part
+}
+
+/// What became of the request, if it did not run.
+fn run_in_slot(
+    node: &Node,
+    request: Request<'_>,
+    refused: &mut AHashSet<Slot>,
+    full: bool,
+    part: &mut Part,
+) -> Result<Option<Fate>, CommandError> {
+    let command = table().row(known(request)?);
+    let Run::Keys(handler) = command.run else {
+        return Err("ERR this command is not one to be passed on".into());
+    };
+    if !command.arity.allows(request.spans.len()) {
+        return Err(CommandError::WrongArity(command.name));
+    }
+    let mut keys = command.keys.of(request.buffer, request.spans);
+    let slot = Slot::of(keys.next().unwrap_or_default());
+    if keys.any(|key| Slot::of(key) != slot) {
+        return Err(crate::others::CROSS_SLOT.into());
+    }
+    // The rest of a slot's requests follow the first that is not taken.
+    if refused.contains(&slot) {
+        return Ok(Some(Fate::NotHere));
+    }
+    if full {
+        return Ok(Some(Fate::Later));
+    }
+    let mut asker = Asker {
+        node,
+        version: part.version,
+        way: Way::default(),
+        forwarded: true,
+        written: &mut Written::default(),
+    };
+    let mut args = Args::new(request.buffer, request.spans, command.name);
+    let mut replies = Replies {
+        out: &mut part.reply,
+        gather: &mut part.gather,
+    };
+    match execute(&mut asker, slot, command, handler, &mut args, &mut replies)? {
+        Ran::Here => Ok(None),
+        Ran::Not(_) => {
+            refused.insert(slot);
+            Ok(Some(Fate::NotHere))
+        }
+    }
+}
