@@ -288,9 +288,13 @@ impl Connection {
         let timeouts = Timeouts::of(node);
         let carried = self.gather.outbox.carry(node, timeouts);
         let failed = |error: &CommandError| node.stats.error(error);
-        let settled = self
-            .gather
-            .settle(&mut self.output, self.client.version, timeouts, failed, carried);
+        let settled = self.gather.settle(
+            &mut self.output,
+            self.client.version,
+            timeouts,
+            failed,
+            carried,
+        );
         tokio::select! {
             biased;
             () = settled => Ok(()),

@@ -226,7 +226,9 @@ fn run(
             let mut asker = Asker::of(session);
             match execute(&mut asker, slot, command, handler, &mut args, replies)? {
                 Ran::Here => Ok(Next::Go),
-                Ran::Not(Route::Forward(_) | Route::TryAgain) if session.client.port == Port::Any => {
+                Ran::Not(Route::Forward(_) | Route::TryAgain)
+                    if session.client.port == Port::Any =>
+                {
                     Ok(post(session, slot, command, request, replies))
                 }
                 Ran::Not(route) => Err(elsewhere(session, route)),
@@ -250,7 +252,11 @@ fn post(
     let words = (request.buffer, request.spans);
     let outbox = &mut replies.gather.outbox;
     let reply = outbox.post(slot, command, session.client.version, words);
-    let next = if outbox.is_full() { Next::Settle } else { Next::Go };
+    let next = if outbox.is_full() {
+        Next::Settle
+    } else {
+        Next::Go
+    };
     let later = Later::beside(carried(reply, write, Timeouts::of(session.node)));
     replies.gather.wait_for(replies.out.len(), later);
     next

@@ -70,7 +70,14 @@ pub(crate) fn execute(
     // The replica's own placement decides, not the slot map: what it says goes with what the slot
     // does, under one lock.
     let (me, placement) = (slots.replicas().me(), locked.placement());
-    let route = route([slot], |_| placement, asker.way, write, asker.forwarded, &me);
+    let route = route(
+        [slot],
+        |_| placement,
+        asker.way,
+        write,
+        asker.forwarded,
+        &me,
+    );
     let leads = match route {
         Route::Local => true,
         Route::LocalReplica => false,

@@ -56,7 +56,13 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
     let mut bytes = 0;
     let mut parts = Vec::with_capacity(arrived.len());
     for arrived in arrived {
-        let part = run(node, requests, &arrived, &mut refused, bytes >= ANSWER_BYTES);
+        let part = run(
+            node,
+            requests,
+            &arrived,
+            &mut refused,
+            bytes >= ANSWER_BYTES,
+        );
         bytes += part.reply.len();
         parts.push(part);
     }
@@ -70,7 +76,10 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
                 .settle(&mut part.reply, part.version, timeouts, |_| {}, carried)
         }))
         .await;
-        let fate = |part: Part| part.fate.unwrap_or_else(|| Fate::Reply(part.reply.freeze()));
+        let fate = |part: Part| {
+            part.fate
+                .unwrap_or_else(|| Fate::Reply(part.reply.freeze()))
+        };
         let fates: Vec<Fate> = parts.into_iter().map(fate).collect();
         encode_answer(fates.iter())
     })

@@ -1,7 +1,7 @@
 //! What the threads of a node share.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use cluster::transport::Calls;
 use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};

@@ -90,7 +90,8 @@ pub(crate) fn split(
         return Ok(());
     }
     let timeouts = Timeouts::of(session.node);
-    let reply = async move { settled(&mut parts, version, timeouts, write).await;
+    let reply = async move {
+        settled(&mut parts, version, timeouts, write).await;
         joined(join, write, &parts, keys)
     };
     replies
@@ -136,7 +137,9 @@ async fn settled(parts: &mut [Part], version: RespVersion, timeouts: Timeouts, w
         let nothing = std::future::ready(());
         // Whatever error a part turns into becomes the error of the whole, and is counted there.
         let (gather, reply) = (&mut part.gather, &mut part.reply);
-        gather.settle(reply, version, timeouts, |_| {}, nothing).await;
+        gather
+            .settle(reply, version, timeouts, |_| {}, nothing)
+            .await;
     });
     futures_util::future::join_all(waits).await;
 }
@@ -219,10 +222,12 @@ fn joined(join: Join, write: bool, parts: &[Part], keys: usize) -> LaterResult {
 /// An error of a part is the error of the whole. But most errors promise that nothing was applied,
 /// and of a write some parts may have been.
 fn error_of(write: bool, parts: &[Part]) -> Option<CommandError> {
-    let errors = parts.iter().filter_map(|part| match first_line(&part.reply)? {
-        (b'-', line) => Some(String::from_utf8_lossy(line).into_owned()),
-        _ => None,
-    });
+    let errors = parts
+        .iter()
+        .filter_map(|part| match first_line(&part.reply)? {
+            (b'-', line) => Some(String::from_utf8_lossy(line).into_owned()),
+            _ => None,
+        });
     let errors: Vec<String> = errors.collect();
     let first = errors.first()?;
     let uncertain = errors.iter().find(|error| error.starts_with("UNCERTAIN"));
@@ -305,8 +310,14 @@ mod tests {
         assert_eq!(joined(Join::Sum, true, &none, 2), Err("OOM no".into()));
         for malformed in ["", ":", ":x\r\n", "*1\r\n$5\r\nab\r\n", "+OK\r\n"] {
             let parts = [part(malformed, &[0])];
-            assert!(joined(Join::Sum, false, &parts, 1).is_err(), "{malformed:?}");
-            assert!(joined(Join::InOrder, false, &parts, 1).is_err(), "{malformed:?}");
+            assert!(
+                joined(Join::Sum, false, &parts, 1).is_err(),
+                "{malformed:?}"
+            );
+            assert!(
+                joined(Join::InOrder, false, &parts, 1).is_err(),
+                "{malformed:?}"
+            );
         }
     }
 }

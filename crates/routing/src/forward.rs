@@ -141,12 +141,7 @@ fn give_up(parcel: Parcel) {
 }
 
 /// Takes a group to a member. Returns what is to be tried again.
-async fn trip(
-    roads: &impl Roads,
-    to: Member,
-    group: Vec<Parcel>,
-    until: Instant,
-) -> Vec<Parcel> {
+async fn trip(roads: &impl Roads, to: Member, group: Vec<Parcel>, until: Instant) -> Vec<Parcel> {
     let left = until.saturating_duration_since(Instant::now());
     let requests = encode_all(left, group.iter().map(|parcel| &parcel.body));
     let answer = match roads.carry(to, requests, left + GRACE).await {
@@ -202,15 +197,14 @@ pub struct Arrived {
     pub words: Vec<Range<usize>>,
 }
 
-fn encode<'a>(
-    version: u8,
-    words: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-) -> Bytes {
+fn encode<'a>(version: u8, words: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Bytes {
     let bytes: usize = words.clone().map(<[u8]>::len).sum();
     let mut out = BytesMut::with_capacity(5 + 4 * words.len() + bytes);
     out.put_u8(version);
     put_length(words.len(), &mut out);
-    words.clone().for_each(|word| put_length(word.len(), &mut out));
+    words
+        .clone()
+        .for_each(|word| put_length(word.len(), &mut out));
     words.for_each(|word| out.extend_from_slice(word));
     out.freeze()
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::Args;
 use node::admin::readiness::Readiness;
 use node::admin::{self, Admin};
-    others::meet(&node, Arc::clone(&part.transport) as _);
 use node::config::{self, Flag};
 use node::join::{ClientPorts, Newcomer};
 use node::logs;

@@ -34,7 +34,11 @@ impl Scripted {
 
 impl Roads for Scripted {
     fn primary(&self, _: Slot) -> Option<Member> {
-        *self.primaries.lock().first().expect("there is always a last one")
+        *self
+            .primaries
+            .lock()
+            .first()
+            .expect("there is always a last one")
     }
 
     fn carry(
@@ -144,7 +148,10 @@ async fn a_full_answer_is_followed_by_another() {
 #[test]
 fn garbage_is_no_request_and_no_answer() {
     let words: [&[u8]; 2] = [b"set", b""];
-    let good = encode_all(Duration::from_secs(1), [encode(3, words.into_iter())].iter());
+    let good = encode_all(
+        Duration::from_secs(1),
+        [encode(3, words.into_iter())].iter(),
+    );
     let (left, arrived) = decode(&good).unwrap();
     assert_eq!((left, arrived.len()), (Duration::from_secs(1), 1));
     assert_eq!((arrived[0].version, arrived[0].words.len()), (3, 2));
