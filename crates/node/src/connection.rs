@@ -250,6 +250,7 @@ impl Connection {
             let mut session = Session {
                 node: &self.thread.node,
                 client: &mut self.client,
+                stats: &self.thread.stats,
             };
             let mut replies = Replies {
                 out: &mut self.output,

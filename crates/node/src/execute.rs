@@ -12,6 +12,7 @@ use crate::dispatch::Replies;
 use crate::error::CommandError;
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion};
+use crate::stats::ThreadStats;
 use crate::store::Tx;
 use crate::store::tx::Role;
 use cluster::clock;
@@ -25,6 +26,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) forwarded: bool,
     /// What is remembered for `WAIT`.
     pub(crate) written: &'a mut Written,
+    /// The counters of the thread that serves the client; none for another node's client.
+    pub(crate) stats: Option<&'a ThreadStats>,
 }
 
 impl<'a> Asker<'a> {
@@ -38,6 +41,19 @@ impl<'a> Asker<'a> {
             },
             forwarded: false,
             written: &mut session.client.written,
+            stats: Some(session.stats),
+        }
+    }
+}
+
+impl Asker<'_> {
+    fn count(&self, found: u32, missed: u32) {
+        match self.stats {
+            Some(stats) => {
+                stats.hits.add(found.into());
+                stats.misses.add(missed.into());
+            }
+            None => self.node.stats.looked_for_others(found, missed),
         }
     }
 }
@@ -108,6 +124,9 @@ pub(crate) fn execute(
     let result = handler(&mut tx, args);
     let result = result.map(|reply| reply.encode(asker.version, replies.out));
     let outcome = tx.finish();
+    if !write {
+        asker.count(outcome.found, outcome.missed);
+    }
     let wrote = !outcome.effects.is_empty();
     if wrote {
         let effects = Bytes::from(outcome.effects.into_bytes());

@@ -148,6 +148,7 @@ fn run_in_slot(
         way: Way::default(),
         forwarded: true,
         written: &mut Written::default(),
+        stats: None,
     };
     let mut args = Args::new(request.buffer, request.spans, command.name);
     let mut replies = Replies {

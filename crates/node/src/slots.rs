@@ -62,12 +62,16 @@ impl Slots {
         self.replicas.lock(slot)
     }
 
-    /// What the entries of all slots amount to. Takes one lock after the other.
+    /// What the entries of the slots that this node leads amount to, as a Redis master counts its
+    /// own: a sum over the nodes counts each key once. Takes one lock after the other.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for slot in self.replicas.slots() {
-            sum += self.lock(slot).table.tally();
+            let replica = self.lock(slot);
+            if replica.active_epoch().is_some() {
+                sum += replica.table.tally();
+            }
         }
         sum
     }

@@ -85,6 +85,10 @@ pub struct ThreadStats {
     pub bytes_out: Count,
     /// Requests of commands that do not exist.
     pub unknown: Count,
+    /// Looks of reading commands at a key that was there.
+    pub hits: Count,
+    /// Looks of reading commands at a key that was not there.
+    pub misses: Count,
     limits: [Count; Limit::ALL.len()],
 }
 
@@ -96,6 +100,8 @@ impl ThreadStats {
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             unknown: Count::default(),
+            hits: Count::default(),
+            misses: Count::default(),
             limits: Default::default(),
         }
     }
@@ -150,6 +156,10 @@ pub struct Totals {
     pub bytes_out: u64,
     /// See [`ThreadStats::unknown`].
     pub unknown: u64,
+    /// See [`ThreadStats::hits`].
+    pub hits: u64,
+    /// See [`ThreadStats::misses`].
+    pub misses: u64,
     /// By [`Limit`].
     pub limits: [u64; Limit::ALL.len()],
     /// Replies that were errors, by their code, in the order of the codes.
@@ -180,6 +190,8 @@ impl Totals {
             bytes_in: self.bytes_in.saturating_sub(base.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(base.bytes_out),
             unknown: self.unknown.saturating_sub(base.unknown),
+            hits: self.hits.saturating_sub(base.hits),
+            misses: self.misses.saturating_sub(base.misses),
             limits: std::array::from_fn(|index| {
                 self.limits[index].saturating_sub(base.limits[index])
             }),
@@ -203,6 +215,8 @@ pub struct Rates {
 #[derive(Debug, Default)]
 pub struct Stats {
     threads: Mutex<Vec<Arc<ThreadStats>>>,
+    /// Looks at keys for the clients of other nodes: those found, those not.
+    for_others: [AtomicU64; 2],
     errors: Mutex<BTreeMap<String, u64>>,
     /// The totals at the last `CONFIG RESETSTAT`. The counters themselves never go back, because
     /// those of metrics must not.
@@ -230,6 +244,12 @@ impl Stats {
         }
     }
 
+    /// Counts looks at keys for a client of another node.
+    pub fn looked_for_others(&self, found: u32, missed: u32) {
+        self.for_others[0].fetch_add(found.into(), Relaxed);
+        self.for_others[1].fetch_add(missed.into(), Relaxed);
+    }
+
     /// What was counted since the process started.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -237,6 +257,7 @@ impl Stats {
             commands: vec![CommandTotals::default(); table().len()],
             ..Totals::default()
         };
+        [totals.hits, totals.misses] = std::array::from_fn(|at| self.for_others[at].load(Relaxed));
         for thread in &*self.threads.lock() {
             for (total, count) in totals.commands.iter_mut().zip(&thread.commands) {
                 total.calls += count.calls.get();
@@ -251,6 +272,8 @@ impl Stats {
             totals.bytes_in += thread.bytes_in.get();
             totals.bytes_out += thread.bytes_out.get();
             totals.unknown += thread.unknown.get();
+            totals.hits += thread.hits.get();
+            totals.misses += thread.misses.get();
         }
         totals.errors = self
             .errors

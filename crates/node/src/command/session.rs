@@ -9,6 +9,7 @@ use crate::client_state::ClientState;
 use crate::error::CommandError;
 use crate::node::Node;
 use crate::resp::Reply;
+use crate::stats::ThreadStats;
 
 /// The client that asks, and the node that is asked.
 pub struct Session<'a> {
@@ -16,6 +17,8 @@ pub struct Session<'a> {
     pub node: &'a Arc<Node>,
     /// The client.
     pub client: &'a mut ClientState,
+    /// The counters of the thread that serves the client.
+    pub stats: &'a ThreadStats,
 }
 
 /// Runs a command that is about the connection, the node or the data as a whole.

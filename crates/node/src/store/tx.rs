@@ -48,6 +48,8 @@ pub struct Tx<'a> {
     role: Role,
     definition_of: Option<DefinitionOf<'a>>,
     met: Version,
+    found: u32,
+    missed: u32,
     effects: Effects,
 }
 
@@ -61,6 +63,10 @@ pub struct Outcome {
     pub effects: Effects,
     /// The greatest version that the reply depends on.
     pub met: Version,
+    /// How many looks at a key found it.
+    pub found: u32,
+    /// How many did not.
+    pub missed: u32,
     /// On an overlay: the keys written, each with the entry that it would have.
     pub written: BTreeMap<Box<[u8]>, Option<Entry>>,
 }
@@ -84,6 +90,8 @@ impl<'a> Tx<'a> {
             role,
             definition_of: None,
             met: Version::ZERO,
+            found: 0,
+            missed: 0,
             effects: Effects::new(),
         }
     }
@@ -127,6 +135,8 @@ impl<'a> Tx<'a> {
         Outcome {
             effects: self.effects,
             met: self.met,
+            found: self.found,
+            missed: self.missed,
             written: self.overlay.unwrap_or_default(),
         }
     }
@@ -318,6 +328,15 @@ impl<'a> Tx<'a> {
 
     /// Finds a key that a plain command sees. At the primary, one past its time is removed.
     fn live(&mut self, key: &[u8]) -> Option<Found> {
+        let live = self.look(key);
+        match live {
+            Some(_) => self.found += 1,
+            None => self.missed += 1,
+        }
+        live
+    }
+
+    fn look(&mut self, key: &[u8]) -> Option<Found> {
         let Some(found) = self.locate(key) else {
             self.met = self.met.max(self.table.absence(key));
             return None;

@@ -114,6 +114,8 @@ mod tests {
             "redis_commands_processed_total 3",
             "redis_connected_clients 0",
             "redis_memory_max_bytes 0",
+            "redis_keyspace_hits_total 0",
+            "redis_evicted_keys_total 0",
             "redis_db_keys{db=\"db0\"} 0",
             "redis_cluster_state 1",
             "quorate_slots{role=\"primary\"} 16384",

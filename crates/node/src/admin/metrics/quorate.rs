@@ -25,6 +25,7 @@ pub(super) fn write(admin: &Admin, out: &mut Exposition) {
     slots(node, out);
     data(&census, out);
     memory(node, &census, out);
+    removals(node, out);
     replication(node, &census, out);
     metadata(node, out);
 }
@@ -129,6 +130,19 @@ fn memory(node: &Node, census: &Census, out: &mut Exposition) {
         "Bytes of the process that are in memory.",
     )
     .value(usage.resident as f64);
+}
+
+fn removals(node: &Node, out: &mut Exposition) {
+    out.counter(
+        "quorate_expired_keys_total",
+        "Keys that this node removed at their time.",
+    )
+    .value(node.store.expired_keys() as f64);
+    out.counter(
+        "quorate_evicted_keys_total",
+        "Keys that this node removed for want of memory.",
+    )
+    .value(node.store.evicted_keys() as f64);
 }
 
 fn replication(node: &Node, census: &Census, out: &mut Exposition) {

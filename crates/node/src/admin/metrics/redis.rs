@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use cluster::{SLOTS, clock};
 
 use crate::admin::exposition::Exposition;
-use crate::census::Census;
 use crate::command::connection::REDIS_VERSION;
 use crate::command::table::table;
 use crate::node::Node;
@@ -20,6 +19,7 @@ pub(super) fn write(node: &Node, out: &mut Exposition) {
     clients(node, &totals, out);
     memory(node, out);
     traffic(&totals, out);
+    lookups(node, &totals, out);
     commands(&totals, out);
     keyspace(node, out);
     cluster(node, out);
@@ -202,6 +202,33 @@ fn traffic(totals: &Totals, out: &mut Exposition) {
     }
 }
 
+fn lookups(node: &Node, totals: &Totals, out: &mut Exposition) {
+    for (name, help, value) in [
+        (
+            "redis_keyspace_hits_total",
+            "Looks at a key that was there.",
+            totals.hits,
+        ),
+        (
+            "redis_keyspace_misses_total",
+            "Looks at a key that was not.",
+            totals.misses,
+        ),
+        (
+            "redis_expired_keys_total",
+            "Keys removed at their time.",
+            node.store.expired_keys(),
+        ),
+        (
+            "redis_evicted_keys_total",
+            "Keys removed for memory.",
+            node.store.evicted_keys(),
+        ),
+    ] {
+        out.counter(name, help).value(value as f64);
+    }
+}
+
 fn commands(totals: &Totals, out: &mut Exposition) {
     let ran = || {
         table()
@@ -237,7 +264,7 @@ fn commands(totals: &Totals, out: &mut Exposition) {
 /// The keys of the slots that the node leads, as a Redis master counts its own: a sum over the
 /// nodes counts each key once.
 fn keyspace(node: &Node, out: &mut Exposition) {
-    let led = Census::take(&node.slots).led;
+    let led = node.slots.tally();
     let db = [("db", "db0")];
     out.gauge("redis_db_keys", "Keys in the slots that the node leads.")
         .of(&db, led.keys as f64);
