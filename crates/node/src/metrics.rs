@@ -1,7 +1,7 @@
 //! The node's counters as metrics. Handles are made once and kept; nothing is looked up by label
 //! while requests run. Threads count for themselves, and [`FrontMetrics::publish`] carries their
-//! sums over, each second and whenever somebody is about to read them. The time that commands took is
-//! sampled by `admin`, since it is not a whole number of seconds.
+//! sums over, each second and whenever somebody is about to read them. The time that commands took
+//! is sampled by `admin`, since it is not a whole number of seconds.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -73,7 +73,8 @@ fn slots(status: &ClusterStatus) -> String {
     let lineage = status.lineage.as_deref().unwrap_or("none yet");
     format!(
         "<h2>Slots</h2>\n<p>{} of {total} have a primary, {} fewer than W copies, {} fewer than N, \
-         {} are being copied. N = {}, W = {}, R = {}. Map version {}, lineage <code>{lineage}</code>.\
+         {} are being copied. N = {}, W = {}, R = {}. Map version {}, lineage \
+         <code>{lineage}</code>.\
          </p>\n",
         slots.covered,
         slots.below_w,
@@ -125,7 +126,8 @@ fn usage(status: &ClusterStatus) -> String {
         bytes => format!("a limit of {}", human(bytes)),
     };
     format!(
-        "<h2>This node</h2>\n<p>{} keys in the slots that it leads, {} of them expiring. {} of data, \
+        "<h2>This node</h2>\n<p>{} keys in the slots that it leads, {} of them expiring. {} of \
+         data, \
          {limit}. {} clients. Up for {} s.</p>\n",
         usage.keys,
         usage.expiring,

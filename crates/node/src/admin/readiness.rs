@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cluster::{Member, SLOTS, SlotMap, ring};
+use cluster::{Member, SLOTS, Slot, SlotMap, clock, ring};
 
 use crate::node::Node;
+use crate::slots::Slots;
 use crate::topology::Topology;
 
 /// Looks at one thing that must be right. The error says what is missing.
@@ -17,13 +18,15 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// That the node is part of its cluster, and holds all that it has been given.
+    /// That the node is part of its cluster, holds all that it has been given, and serves what it
+    /// leads.
     #[must_use]
     pub fn of(node: &Arc<Node>) -> Readiness {
-        let (joins, holds) = (Arc::clone(node), Arc::clone(node));
+        let [joins, holds, serves] = [node, node, node].map(Arc::clone);
         Readiness { checks: Vec::new() }
             .with("cluster", move || joined(&joins.topology))
             .with("slots", move || in_sync(&holds.topology))
+            .with("leases", move || serving(&serves.slots))
     }
 
     /// One thing more, the databases for example.
@@ -111,6 +114,23 @@ fn in_sync(topology: &Topology) -> Result<(), String> {
     Ok(())
 }
 
+/// A node that has just been given slots, or is cut off, leads them by name and serves nobody.
+fn serving(slots: &Slots) -> Result<(), String> {
+    let (replicas, now) = (slots.replicas(), clock::now());
+    let me = replicas.me();
+    let refuses = |slot: &Slot| {
+        let replica = slots.lock(*slot);
+        let leads = replica.placement().primary == Some(me);
+        leads && replica.check_read(slots.context(), now).is_err()
+    };
+    match replicas.slots().filter(refuses).count() {
+        0 => Ok(()),
+        count => Err(format!(
+            "{count} slots that this node leads do not serve now"
+        )),
+    }
+}
+
 /// Slots that have fewer members than they should, one of which the ring gives to this node.
 /// Between the moment in which the member that it was before leaves a set and that in which it
 /// begins to learn as the one that it is now, no placement names it.
@@ -132,9 +152,11 @@ fn owed(map: &SlotMap, me: Member) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
     use crate::topology::tests::{formed, info, member, seen};
     use cluster::metadata::{ChangeSlot, Entry, State};
-    use cluster::{Incarnation, Slot};
+    use cluster::replication::{Out, Replicas, Settings};
+    use cluster::{Epoch, Incarnation};
 
     #[test]
     fn a_node_of_a_whole_cluster_is_ready() {
@@ -213,6 +235,27 @@ mod tests {
         let missing = in_sync(&seen(state.clone(), 0)).unwrap_err();
         assert!(missing.starts_with("1 slots that lack a copy"), "{missing}");
         assert_eq!(in_sync(&seen(formed(3), 2)), Ok(()));
+    }
+
+    #[test]
+    fn a_primary_without_a_lease_does_not_serve() {
+        let store = Store::new([1, 2, 3, 4]);
+        let slots = Slots::alone(&store, member(1));
+        assert_eq!(serving(&slots), Ok(()));
+        let replicas = Replicas::new(member(1), 4, Settings::default(), |_| store.table());
+        let placement = Arc::new(cluster::Placement {
+            epoch: Epoch(1),
+            rev: 1,
+            primary: Some(member(1)),
+            in_sync: vec![member(1)],
+            write_quorum: 1,
+            ..cluster::Placement::default()
+        });
+        let led = [Slot::new(2).unwrap()].map(|slot| (slot, Arc::clone(&placement)));
+        replicas.placed(clock::now(), led, &mut Out::default());
+        let slots = Slots::new(Arc::new(replicas));
+        let missing = serving(&slots).unwrap_err();
+        assert_eq!(missing, "1 slots that this node leads do not serve now");
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //! - `NODES`, which redis-benchmark, redis-cli and Lettuce read, has one line and one role for a
 //!   node: every node is a master, with the slots that it leads. A line `slave` would hide the
 //!   slots that the node leads, and reads from copies are no part of what these clients do by it.
-//! - `SHARDS` has a shard for each primary with one set of replicas, so a node may be in several, as
-//!   master of one and replica of others.
+//! - `SHARDS` has a shard for each primary with one set of replicas, so a node may be in several,
+//!   as master of one and replica of others.
 //!
 //! Slots without a primary are in none of them, and `cluster_state` is `fail` meanwhile.
 

@@ -16,7 +16,7 @@ pub(super) const ROWS: &[Command] = &[
     plain("cluster|countkeysinslot", Exactly(3), STALE, 0, cluster::count_keys)
         .doc("3.0.0", "O(1)", "Returns how many keys this node has in a slot."),
     plain("cluster|getkeysinslot", Exactly(4), STALE, 0, cluster::get_keys)
-        .tips(VOLATILE).doc("3.0.0", "O(N) for N keys", "Returns keys that this node has in a slot."),
+        .tips(VOLATILE).doc("3.0.0", "O(N) for N keys", "Returns keys of this node in a slot."),
     plain("cluster|help", Exactly(2), LOADING | STALE, 0, cluster::help)
         .doc("5.0.0", "O(1)", "Lists the subcommands."),
     plain("cluster|info", Exactly(2), STALE, 0, cluster::info)
@@ -26,13 +26,13 @@ pub(super) const ROWS: &[Command] = &[
     plain("cluster|myid", Exactly(2), STALE, 0, cluster::my_id)
         .doc("3.0.0", "O(1)", "Returns the id of this node."),
     plain("cluster|nodes", Exactly(2), STALE, 0, cluster::nodes)
-        .tips(VOLATILE).doc("3.0.0", "O(N) for N nodes", "Returns a line for each node, with the slots that it leads."),
+        .tips(VOLATILE).doc("3.0.0", "O(N) for N nodes", "Returns the nodes and what they lead."),
     plain("cluster|shards", Exactly(2), STALE, 0, cluster::shards)
-        .tips(VOLATILE).doc("7.0.0", "O(N) for N nodes", "Returns sets of nodes with the slots that they hold."),
+        .tips(VOLATILE).doc("7.0.0", "O(N) for N nodes", "Returns sets of nodes with their slots."),
     plain("cluster|slots", Exactly(2), STALE, 0, cluster::slots)
-        .tips(VOLATILE).doc("3.0.0", "O(N) for N nodes", "Returns ranges of slots with the nodes that hold them."),
+        .tips(VOLATILE).doc("3.0.0", "O(N) for N nodes", "Returns slot ranges with their nodes."),
     plain("cluster|status", Exactly(2), STALE, 0, cluster::status)
-        .tips(VOLATILE).doc("7.0.0", "O(N) for N nodes", "Returns the state of the cluster and of this node as JSON. Quorate's own."),
+        .tips(VOLATILE).doc("7.0.0", "O(N) for N nodes", "Returns the cluster's state as JSON."),
     plain("readonly", Exactly(1), LOADING | STALE | FAST, acl::CONNECTION, connection::readonly)
         .doc("3.0.0", "O(1)", "Lets reads be served by the copy of the node that is asked."),
     plain("readwrite", Exactly(1), LOADING | STALE | FAST, acl::CONNECTION, connection::readwrite)
