@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::http;
+
 /// For what takes milliseconds on an idle machine; the machine of a test is not idle.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at a condition.
@@ -185,11 +187,14 @@ pub struct Quorate {
     pub cluster_port: SocketAddr,
     /// Where plain clients connect.
     pub any_port: SocketAddr,
+    /// Where it is watched.
+    pub admin_port: SocketAddr,
     folder: TempDir,
 }
 
 impl Quorate {
-    /// Starts `quorate serve` with these arguments besides, on ports that the system picks.
+    /// Starts `quorate serve` with these arguments besides, on ports that the system picks. A
+    /// cluster of one is ready then; a node that looks for others may not be.
     ///
     /// # Panics
     /// If it does not serve in time.
@@ -214,12 +219,17 @@ impl Quorate {
                 .unwrap_or_else(|| panic!("no {name} in {line:?}"))
         };
         let (cluster_port, any_port) = (address("cluster port"), address("any port"));
-        Quorate {
+        let node = Quorate {
             process,
             cluster_port,
             any_port,
+            admin_port: address("admin port"),
             folder,
+        };
+        if !arguments.contains(&"--seed") {
+            eventually("the node is ready", || is_ready(node.admin_port));
         }
+        node
     }
 
     /// The folder of the test, with the node's data in `data`.
@@ -227,6 +237,13 @@ impl Quorate {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Whether the node with this admin port says that clients should be sent to it.
+#[must_use]
+pub fn is_ready(admin_port: SocketAddr) -> Option<()> {
+    let (status, _) = http::get(admin_port, "/readyz").ok()?;
+    (status == 200).then_some(())
 }
 
 /// Debian's redis-server.

@@ -1,4 +1,6 @@
 //! What black-box tests and benchmarks share: real processes, and RESP as it is on the wire.
 
 pub mod harness;
+pub mod http;
+pub mod local_cluster;
 pub mod wire;

@@ -6,4 +6,5 @@ mod cli;
 mod clients;
 mod compat;
 mod deploy;
+mod operations;
 mod tidy;
