@@ -76,7 +76,13 @@ fn every_node_serves_all_slots_by_its_any_port_in_order() {
         let pairs = keys.iter().flat_map(|key| [key.clone(), value.clone()]);
         let many = |name: &str| [vec![name.to_owned()], keys.clone()].concat();
         let mset = std::iter::once("MSET".to_owned()).chain(pairs).collect();
-        let requests = [mset, many("MGET"), many("EXISTS"), many("DEL"), many("TOUCH")];
+        let requests = [
+            mset,
+            many("MGET"),
+            many("EXISTS"),
+            many("DEL"),
+            many("TOUCH"),
+        ];
         let replies = pipeline(node.any_port, &requests);
         assert_eq!(text(&replies[0]), "OK");
         let Content::Items(values) = &replies[1].content else {
@@ -94,7 +100,9 @@ fn moved_leads_to_the_primary(nodes: &[Quorate; 3]) {
     for index in 0..50 {
         let get = vec!["GET".to_owned(), key(index)];
         let reply = text_or_null(&pipeline(nodes[0].cluster_port, std::slice::from_ref(&get))[0]);
-        let Some((_, address)) = reply.strip_prefix("MOVED ").and_then(|to| to.split_once(' '))
+        let Some((_, address)) = reply
+            .strip_prefix("MOVED ")
+            .and_then(|to| to.split_once(' '))
         else {
             assert_eq!(reply, "");
             continue;

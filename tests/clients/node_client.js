@@ -1,4 +1,5 @@
 // Sets, gets and pipelines with ioredis: plain or cluster. Exits 0 if all is right.
+// With "replicas": a cluster client that would read from them.
 "use strict";
 
 const assert = require("node:assert");
@@ -7,7 +8,17 @@ const Redis = require("ioredis");
 const [kind, port] = [process.argv[2], Number(process.argv[3])];
 const node = { host: "127.0.0.1", port };
 
+async function replicas() {
+  const client = new Redis.Cluster([node], { scaleReads: "slave" });
+  for (let number = 0; number < 500; number++) {
+    await client.set(`js:${number}`, number);
+    assert.equal(await client.get(`js:${number}`), String(number));
+  }
+  await client.quit();
+}
+
 async function main() {
+  if (kind === "replicas") return replicas();
   const client = kind === "cluster" ? new Redis.Cluster([node]) : new Redis(node);
   client.on("error", (error) => {
     throw error;

@@ -1,12 +1,29 @@
-"""Sets, gets and pipelines with redis-py: plain or cluster, RESP 2 or 3. Exits 0 if all is right."""
+"""Sets, gets and pipelines with redis-py: plain or cluster, RESP 2 or 3. Exits 0 if all is right.
+
+With "replicas": the same in a cluster whose copies are read.
+"""
 
 import sys
 
 import redis
 
 kind, port, protocol = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-connect = {"plain": redis.Redis, "cluster": redis.RedisCluster}[kind]
-client = connect(host="127.0.0.1", port=port, protocol=protocol, decode_responses=True)
+connect = redis.Redis if kind == "plain" else redis.RedisCluster
+options = {"read_from_replicas": True} if kind == "replicas" else {}
+client = connect(
+    host="127.0.0.1", port=port, protocol=protocol, decode_responses=True, **options
+)
+
+if kind == "replicas":
+    assert len(client.get_primaries()) == 3, client.get_primaries()
+    for number in range(500):
+        key = f"copied:{protocol}:{number}"
+        assert client.set(key, number)
+        while client.get(key) != str(number):  # a copy may lag behind
+            pass
+    assert client.dbsize(target_nodes="primaries") >= 500
+    client.close()
+    sys.exit()
 
 assert client.ping()
 assert client.set("greeting", "hello", ex=100)

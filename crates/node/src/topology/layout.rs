@@ -85,19 +85,19 @@ pub struct Layout {
 
 /// Replies that follow from a layout, as they were encoded for clients before.
 #[derive(Debug, Default)]
-pub struct Replies(Mutex<Vec<((RespVersion, SocketAddr), Bytes)>>);
+pub struct Replies(Mutex<Vec<(Of, Bytes)>>);
+
+/// What such a reply depends on besides: the protocol, where the client reached the node, and
+/// whether it is told of replicas.
+type Of = (RespVersion, SocketAddr, bool);
 
 /// More than the addresses by which the clients of a node reach it; beyond, the oldest goes.
 const REPLIES_MAX: usize = 16;
 
 impl Replies {
     /// What was made for such a client before, or else what `make` makes.
-    pub fn get_or_make(
-        &self,
-        of: (RespVersion, SocketAddr),
-        make: impl FnOnce() -> Bytes,
-    ) -> Bytes {
-        let find = |known: &[((RespVersion, SocketAddr), Bytes)]| {
+    pub fn get_or_make(&self, of: Of, make: impl FnOnce() -> Bytes) -> Bytes {
+        let find = |known: &[(Of, Bytes)]| {
             known
                 .iter()
                 .find(|(key, _)| *key == of)
@@ -265,6 +265,26 @@ impl Layout {
         by_holders.into_iter().map(shard).collect()
     }
 
+    /// The ranges with their primaries alone.
+    #[must_use]
+    pub fn primaries(&self) -> Vec<Range> {
+        let mut ranges: Vec<Range> = Vec::new();
+        for range in &self.ranges {
+            match ranges.last_mut() {
+                Some(before)
+                    if before.last + 1 == range.first && before.primary == range.primary =>
+                {
+                    before.last = range.last;
+                }
+                _ => ranges.push(Range {
+                    replicas: Vec::new(),
+                    ..range.clone()
+                }),
+            }
+        }
+        ranges
+    }
+
     /// The ranges in an order in which every node that leads slots is met as a primary before it
     /// is met as a replica.
     ///
@@ -366,6 +386,18 @@ mod tests {
             (range.first..=range.last).for_each(|slot| slots[usize::from(slot)] += 1);
         }
         assert!(slots.iter().all(|times| *times == 1));
+    }
+
+    #[test]
+    fn primaries_alone_have_the_same_slots() {
+        let layout = layout(formed(3));
+        let primaries = layout.primaries();
+        assert!(primaries.iter().all(|range| range.replicas.is_empty()));
+        for (id, share) in layout.shares() {
+            let mine = primaries.iter().filter(|range| range.primary == *id);
+            let mine: Vec<_> = mine.map(|range| (range.first, range.last)).collect();
+            assert_eq!(mine, share.ranges);
+        }
     }
 
     #[test]

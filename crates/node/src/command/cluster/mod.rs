@@ -8,9 +8,10 @@
 //!   redis-rs), says for each range its primary and its replicas, and they route by range. A client
 //!   that sends `READONLY` on each connection may so read from any copy. Clients that keep one role
 //!   for a node, not one for a range, must not take a primary for a mere replica:
-//!   [`Layout::introduced`](crate::topology::Layout::introduced) sees to that. ioredis with
-//!   `scaleReads` then holds every node for a primary, sends no `READONLY`, and is sent on to the
-//!   slot's primary: right, with a redirection more.
+//!   [`Layout::introduced`](crate::topology::Layout::introduced) sees to that.
+//! - ioredis has one connection for a node, and sends `READONLY` on it only where the node leads
+//!   nothing at all; with `scaleReads` it then asks the same replica again and again, though each
+//!   time it is sent to the primary. It is told of primaries alone, so that its reads go there.
 //! - `NODES`, which redis-benchmark, redis-cli and Lettuce read, has one line and one role for a
 //!   node: every node is a master, with the slots that it leads. A line `slave` would hide the
 //!   slots that the node leads, and reads from copies are no part of what these clients do by it.
@@ -41,8 +42,11 @@ const ENTRIES_AT_ONCE: usize = 256;
 
 pub(crate) fn slots<'a>(session: &mut Session<'_>, _: &mut Args<'a>) -> Answered<'a> {
     on_cluster_port(session)?;
-    let version = session.client.version;
-    Ok(slots::encoded(&session.node.topology, session.client.card.local, version).into())
+    let card = &session.client.card;
+    // The name that ioredis gives the connection on which it asks.
+    let knows_replicas = !card.names.lock().name.starts_with("ioredis-cluster(");
+    let of = (session.client.version, card.local, knows_replicas);
+    Ok(slots::encoded(&session.node.topology, of).into())
 }
 
 pub(crate) fn shards<'a>(session: &mut Session<'_>, _: &mut Args<'a>) -> Answered<'a> {

@@ -8,25 +8,27 @@ use cluster::metadata::NodeRecord;
 use cluster::{NodeId, SlotMap};
 
 use crate::resp::{Reply, RespVersion};
-use crate::topology::{Layout, Range, Standing, Topology};
+use crate::topology::{Range, Standing, Topology};
 
 /// `CLUSTER SLOTS`, encoded once for each version of the slot map: when a node has failed, every
 /// client asks for it at once.
-pub(super) fn encoded(
-    topology: &Topology,
-    local: SocketAddr,
-    version: RespVersion,
-) -> Reply<'static> {
+pub(super) fn encoded(topology: &Topology, of: (RespVersion, SocketAddr, bool)) -> Reply<'static> {
     let layout = topology.layout();
+    let (version, local, knows_replicas) = of;
     let encode = || {
+        let ranges = if knows_replicas {
+            layout.introduced()
+        } else {
+            layout.primaries()
+        };
         let mut out = BytesMut::new();
-        slots(topology, &layout, local).encode(version, &mut out);
+        slots(topology, ranges, local).encode(version, &mut out);
         out.freeze()
     };
-    Reply::Encoded(layout.replies().get_or_make((version, local), encode))
+    Reply::Encoded(layout.replies().get_or_make(of, encode))
 }
 
-fn slots(topology: &Topology, layout: &Layout, local: SocketAddr) -> Reply<'static> {
+fn slots(topology: &Topology, ranges: Vec<Range>, local: SocketAddr) -> Reply<'static> {
     let map = topology.map();
     let range = |range: Range| {
         let mut items = vec![
@@ -49,7 +51,7 @@ fn slots(topology: &Topology, layout: &Layout, local: SocketAddr) -> Reply<'stat
         }));
         Reply::Array(items)
     };
-    Reply::Array(layout.introduced().into_iter().map(range).collect())
+    Reply::Array(ranges.into_iter().map(range).collect())
 }
 
 /// `CLUSTER SHARDS`.
@@ -146,7 +148,7 @@ mod tests {
         let topology = seen(formed(1), 0);
         let id = member(1).node;
         for (version, none) in [(RespVersion::Resp2, "*0"), (RespVersion::Resp3, "%0")] {
-            let reply = encoded(&topology, local(), version);
+            let reply = encoded(&topology, (version, local(), true));
             let node = format!("*4 $8 10.0.0.1 :6379 $40 {id} {none} ");
             assert_eq!(text(&reply, version), format!("*1 *3 :0 :16383 {node}"));
         }
@@ -170,13 +172,24 @@ mod tests {
     #[test]
     fn the_encoded_slots_are_kept_for_one_version_of_the_map() {
         let topology = seen(formed(3), 0);
-        let encoded = |version| match encoded(&topology, local(), version) {
+        let encoded = |version| match encoded(&topology, (version, local(), true)) {
             Reply::Encoded(bytes) => bytes,
             other => panic!("{other:?}"),
         };
         let (first, again) = (encoded(RespVersion::Resp2), encoded(RespVersion::Resp2));
         assert_eq!(first.as_ptr(), again.as_ptr());
         assert_ne!(first, encoded(RespVersion::Resp3));
+    }
+
+    #[test]
+    fn who_cannot_use_replicas_is_told_of_none() {
+        let topology = seen(formed(3), 0);
+        let Reply::Encoded(bytes) = encoded(&topology, (RespVersion::Resp2, local(), false)) else {
+            panic!("it is encoded")
+        };
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let ranges = topology.layout().primaries().len();
+        assert_eq!(text.matches("10.0.0.").count(), ranges);
     }
 
     #[test]
