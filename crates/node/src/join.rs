@@ -3,6 +3,7 @@
 //! What is made here lives on the thread that makes it, which serves no client.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use cluster::metadata::{
 use cluster::replication::{self, FailoverSettings, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};
 use cluster::transport::{self, Calls, Links, Secret, Transport};
-use cluster::{Member, NodeId, NodeInfo, SLOTS};
+use cluster::{Member, NodeId, NodeInfo, SLOTS, clock};
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
@@ -90,10 +91,9 @@ impl Newcomer {
     /// Takes the data directory and begins a new start of the node that it belongs to.
     ///
     /// # Errors
-    /// If another process has the directory, or it cannot be read or written.
-    pub fn open(settings: &Settings) -> Result<Newcomer, JoinError> {
-        let draw = || NodeId::from_bytes(rand::rng().random());
-        let identity = Identity::open(&settings.node.data, draw)?;
+    /// If another process has the directory and keeps it, or it cannot be read or written.
+    pub async fn open(settings: &Settings) -> Result<Newcomer, JoinError> {
+        let identity = take_identity(&settings.node.data).await?;
         let disk = Arc::new(Disk::open(identity.directory())?);
         let me = Member {
             node: identity.node(),
@@ -229,6 +229,23 @@ impl Surroundings for Around {
         GroupView {
             leader,
             voters: self.group.voters(),
+        }
+    }
+}
+
+/// How long a process that has just ended may keep its data directory.
+const LAST_HOLD: Duration = Duration::from_secs(3);
+
+/// Takes the data directory. The process that a supervisor has just replaced may still be on its
+/// way out.
+async fn take_identity(data: &Path) -> Result<Identity, IdentityError> {
+    let started = clock::now();
+    loop {
+        match Identity::open(data, || NodeId::from_bytes(rand::rng().random())) {
+            Err(IdentityError::InUse(_)) if clock::now().since(started) < LAST_HOLD => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            taken => return taken,
         }
     }
 }

@@ -128,10 +128,6 @@ impl Context {
         *served = Some(next);
         Some(next)
     }
-
-    pub(crate) fn copies_waiting(&self) -> usize {
-        self.copying.lock().0.len()
-    }
 }
 
 /// The slots that have something to do at the next tick: one bit each.

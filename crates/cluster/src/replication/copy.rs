@@ -5,80 +5,111 @@ use super::context::Context;
 use super::member::{Incoming, Sender};
 use super::message::Forward;
 use super::peer::InFlight;
-use super::primary::{Attachment, Phase};
+use super::primary::{Attachment, Phase, Progress};
 use super::replica::{Replica, Role};
 use super::table::Table;
-use crate::Version;
+use crate::{Epoch, Slot, Version};
 
-impl<T: Table, K> Replica<T, K> {
-    /// Sends the next chunk to each member that gets a copy and has room for it. Returns whether
-    /// there is more to send.
-    pub(crate) fn send_copies(&mut self, context: &Context) -> bool {
-        let (slot, last, committed) = (self.slot, self.last, self.committed);
-        let Role::Primary(primary) = &mut self.role else {
-            return false;
+/// What of a slot's copies could be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Everything, or there was nothing to send.
+    All,
+    /// A part; more is to be sent.
+    Some,
+    /// Nothing: no member has room.
+    Nothing,
+}
+
+impl Progress {
+    /// Sends the next entries of the copy, and its end after the last of them.
+    fn send_chunk(
+        &mut self,
+        context: &Context,
+        table: &impl Table,
+        (slot, term): (Slot, Epoch),
+        (last, committed): (Version, Version),
+    ) {
+        let Attachment::Copying {
+            stream,
+            cursor,
+            copy,
+        } = self.state
+        else {
+            return;
         };
-        debug_assert!(primary.phase == Phase::Active || primary.uncommitted.is_empty());
-        let term = primary.term;
-        let mut more = false;
-        for follower in &mut primary.followers {
-            let Attachment::Copying {
+        let mut chunk = Vec::new();
+        let next = table.copy_out(cursor, context.settings.copy_chunk_bytes, &mut chunk);
+        let chunk = chunk.into();
+        let chunk = Forward::CopyChunk {
+            slot,
+            term,
+            copy,
+            chunk,
+        };
+        let mut sent = self.peer.send(stream, chunk, None, usize::MAX);
+        self.state = match next {
+            Some(cursor) => Attachment::Copying {
                 stream,
                 cursor,
                 copy,
-            } = follower.state
-            else {
+            },
+            None => {
+                let attachment = self.attachment;
+                let counted = InFlight {
+                    slot,
+                    term,
+                    attachment,
+                    version: last,
+                };
+                let end = Forward::CopyEnd {
+                    slot,
+                    term,
+                    copy,
+                    last,
+                    committed,
+                };
+                sent &= self.peer.send(stream, end, Some(counted), usize::MAX);
+                Attachment::Attached { stream }
+            }
+        };
+        if !sent {
+            self.state = Attachment::Detached { asked: None };
+        }
+    }
+}
+
+impl<T: Table, K> Replica<T, K> {
+    /// Sends the next chunk to each member that gets a copy and has room for it.
+    pub(crate) fn send_copies(&mut self, context: &Context) -> Sent {
+        let (slot, last, committed) = (self.slot, self.last, self.committed);
+        let Role::Primary(primary) = &mut self.role else {
+            return Sent::All;
+        };
+        debug_assert!(primary.phase == Phase::Active || primary.uncommitted.is_empty());
+        let term = primary.term;
+        let (mut any, mut more) = (false, false);
+        for follower in &mut primary.followers {
+            let Attachment::Copying { .. } = follower.state else {
                 continue;
             };
             if follower.peer.queued_bytes() > context.settings.copy_window_bytes {
                 more = true;
                 continue;
             }
-            let mut chunk = Vec::new();
-            let next = self
-                .table
-                .copy_out(cursor, context.settings.copy_chunk_bytes, &mut chunk);
-            let chunk = Forward::CopyChunk {
-                slot,
-                term,
-                copy,
-                chunk: chunk.into(),
-            };
-            let mut sent = follower.peer.send(stream, chunk, None, usize::MAX);
-            follower.state = match next {
-                Some(cursor) => {
-                    more = true;
-                    Attachment::Copying {
-                        stream,
-                        cursor,
-                        copy,
-                    }
-                }
-                None => {
-                    let attachment = follower.attachment;
-                    let counted = InFlight {
-                        slot,
-                        term,
-                        attachment,
-                        version: last,
-                    };
-                    let end = Forward::CopyEnd {
-                        slot,
-                        term,
-                        copy,
-                        last,
-                        committed,
-                    };
-                    sent &= follower.peer.send(stream, end, Some(counted), usize::MAX);
-                    Attachment::Attached { stream }
-                }
-            };
-            if !sent {
-                follower.state = Attachment::Detached { asked: None };
-                context.attend(slot);
+            any = true;
+            follower.send_chunk(context, &self.table, (slot, term), (last, committed));
+            match follower.state {
+                Attachment::Copying { .. } => more = true,
+                Attachment::Detached { .. } => context.attend(slot),
+                Attachment::Attached { .. } => {}
             }
         }
-        more
+        match (more, any) {
+            (false, _) => Sent::All,
+            (true, true) => Sent::Some,
+            (true, false) => Sent::Nothing,
+        }
     }
 
     pub(crate) fn begin_copy(&mut self, copy: u32) {

@@ -2,7 +2,7 @@
 //! the old set and the new one are both in force.
 
 use super::context::Context;
-use super::primary::Primary;
+use super::primary::{Attachment, Primary, Progress};
 use super::quorum::Quorum;
 use super::replica::{Out, Replica, Role};
 use super::rules::Rule;
@@ -30,16 +30,14 @@ impl<T: Table, K> Replica<T, K> {
         };
         primary.solicit(slot, rev);
         if !is_active {
-            self.report_matched(context);
-            context.attend(slot);
-            return;
+            return self.report_matched(context);
         }
         primary.tell_committed(slot, committed);
         primary.reconsider(context, &self.placement, now, committed);
         if let Some(change) = primary.proposal_due(context, &self.placement, slot, now, committed) {
             out.proposals.push(change);
         }
-        if primary.needs_attention(&self.placement) {
+        if primary.needs_attention() {
             context.attend(slot);
         }
     }
@@ -110,8 +108,7 @@ impl<K> Primary<K> {
             return None;
         }
         let holds = |member: &&Member| {
-            let holds =
-                |f: &super::primary::Progress| f.peer.member() == *member && f.held >= committed;
+            let holds = |f: &Progress| f.peer.member() == *member && f.held >= committed;
             **member == context.me || self.followers.iter().any(holds)
         };
         let commit =
@@ -131,12 +128,13 @@ impl<K> Primary<K> {
         Some(change)
     }
 
-    fn needs_attention(&self, placement: &Placement) -> bool {
-        self.proposal.is_some()
-            || !placement.learners.is_empty()
-            || self
-                .followers
-                .iter()
-                .any(|follower| !follower.is_attached())
+    /// Whether the slot wants to be looked at again although nothing happens in it. What a member
+    /// acknowledges, and a stream that opens or closes, asks for attention by itself.
+    fn needs_attention(&self) -> bool {
+        let unasked = |follower: &Progress| {
+            matches!(follower.state, Attachment::Detached { asked: None })
+                && follower.peer.open_stream().is_some()
+        };
+        self.proposal.is_some() || self.followers.iter().any(unasked)
     }
 }

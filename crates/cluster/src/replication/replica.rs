@@ -463,5 +463,9 @@ impl<T: Table, K> Replica<T, K> {
         }
         follower.held = sent.version;
         self.advance(context, out);
+        if sent.version >= self.committed && !self.placement.in_sync.contains(member) {
+            // It has caught up: the set may take it in.
+            context.attend(self.slot);
+        }
     }
 }

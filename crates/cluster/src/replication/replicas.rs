@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::context::Context;
+use super::copy::Sent;
 use super::member::{self, Sender};
 use super::message::{self, Back, BadMessage, Forward, RefuseReason};
 use super::peer::{Direction, Peer};
@@ -16,6 +17,9 @@ use super::replica::{Out, Replica};
 use super::settings::Settings;
 use super::table::Table;
 use crate::{Member, Placement, Slot, Time};
+
+/// After so many slots in a row whose copies find no room, the others wait for the next time.
+const COPIES_TRIED: usize = 8;
 
 /// One member's replicas of all slots.
 pub struct Replicas<T: Table, K> {
@@ -182,20 +186,19 @@ impl<T: Table, K> Replicas<T, K> {
         }
     }
 
-    /// Fills the room that there is for copies of slots. Called by each tick, and may be called
-    /// whenever a queue has been emptied.
+    /// Fills the room that there is for copies of slots. Called by each tick, and whenever a queue
+    /// has been emptied. Costs little where there is no room.
     pub fn send_copies(&self) {
-        let mut full = 0;
-        let mut waiting = self.context.copies_waiting();
-        while full < waiting {
-            let Some(slot) = self.context.next_copy() else {
-                break;
-            };
-            if self.lock(slot).send_copies(&self.context) {
+        let mut without_room = 0;
+        while without_room < COPIES_TRIED
+            && let Some(slot) = self.context.next_copy()
+        {
+            let sent = self.lock(slot).send_copies(&self.context);
+            if sent != Sent::All {
                 self.context.copies(slot);
-                full += 1;
-            } else {
-                waiting -= 1;
+            }
+            if sent == Sent::Nothing {
+                without_room += 1;
             }
         }
     }
@@ -301,7 +304,6 @@ impl<T: Table, K> Replicas<T, K> {
                     (term, last),
                     out,
                 );
-                self.send_copies();
             }
             Back::Refuse { slot, term, reason } => {
                 let Some(replica) = self.slots.get(slot.index()) else {

@@ -137,7 +137,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn serve(settings: config::Settings) -> Result<(), Failure> {
     let run = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
     let mut signals = Signals::take()?;
-    let newcomer = Newcomer::open(&settings).map_err(|error| run(&error))?;
+    let newcomer = Newcomer::open(&settings)
+        .await
+        .map_err(|error| run(&error))?;
     let recorder = admin::metrics::install().map_err(|error| run(&error))?;
     let slots = Slots::new(Arc::clone(&newcomer.replicas));
     let topology = Topology::joining(newcomer.me);

@@ -114,11 +114,17 @@ impl<'de> Deserialize<'de> for Seeds {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// The filter for a subscriber.
+    /// The filter for a subscriber. The Raft library is silent unless it is named: what matters of
+    /// it, the metadata group says itself.
     #[must_use]
     pub fn to_env_filter(&self) -> EnvFilter {
+        let filter = if self.0.contains("openraft") {
+            self.0.clone()
+        } else {
+            format!("{},openraft=off", self.0)
+        };
         EnvFilter::builder()
-            .parse(&self.0)
+            .parse(filter)
             .expect("it was parsed when it was read")
     }
 }

@@ -7,6 +7,7 @@
 mod learners;
 mod work;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -94,19 +95,28 @@ struct Look<'a> {
     liveness: &'a dyn Fn(&Member) -> Liveness,
     /// The order in which the ring would have each slot's nodes.
     ring: &'a dyn Fn(Slot) -> Vec<NodeId>,
+    /// What was found of a member in this look: thousands of slots ask for the same few.
+    found: RefCell<BTreeMap<Member, (bool, Liveness)>>,
 }
 
 impl Look<'_> {
+    fn at(&self, member: &Member) -> (bool, Liveness) {
+        let find = || (self.state.is_known_dead(member), (self.liveness)(member));
+        *self.found.borrow_mut().entry(*member).or_insert_with(find)
+    }
+
     fn is_dead(&self, member: &Member) -> bool {
-        self.state.is_known_dead(member)
+        self.at(member).0
     }
 
     fn is_out_of_reach(&self, member: &Member) -> bool {
-        self.is_dead(member) || (self.liveness)(member) == Liveness::Down
+        let (dead, liveness) = self.at(member);
+        dead || liveness == Liveness::Down
     }
 
     fn is_up(&self, member: &Member) -> bool {
-        !self.is_dead(member) && (self.liveness)(member) == Liveness::Up
+        let (dead, liveness) = self.at(member);
+        !dead && liveness == Liveness::Up
     }
 }
 
@@ -143,6 +153,7 @@ impl Coordinator {
             state,
             liveness,
             ring,
+            found: RefCell::default(),
         };
         self.watch_nodes(&look);
         let (mut fences, mut learners, mut activations) = (Vec::new(), Vec::new(), Vec::new());
