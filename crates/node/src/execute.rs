@@ -1,8 +1,8 @@
 //! Runs a key command on one slot of this node, and leaves its reply.
 
 use bytes::Bytes;
-use cluster::Slot;
-use cluster::replication::{Need, Out, Refusal};
+use cluster::replication::{Locked, Need, Out, Refusal};
+use cluster::{Slot, Time, Version, clock};
 use routing::route::{Route, Way, route};
 
 use crate::client_state::{Port, Written};
@@ -10,12 +10,12 @@ use crate::command::table::{Command, KeyHandler, flag};
 use crate::command::{Args, Session};
 use crate::dispatch::Replies;
 use crate::error::CommandError;
+use crate::gather::Token;
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion};
 use crate::stats::ThreadStats;
-use crate::store::Tx;
 use crate::store::tx::Role;
-use cluster::clock;
+use crate::store::{SlotTable, Tx};
 
 /// For whom a key command runs: a client of this node, or another node that has such a client.
 pub(crate) struct Asker<'a> {
@@ -99,25 +99,9 @@ pub(crate) fn execute(
         Route::LocalReplica => false,
         elsewhere => return Ok(Ran::Not(elsewhere)),
     };
-    if leads && command.has(flag::DENY_OOM) && asker.node.is_out_of_memory() {
-        return Err(CommandError::OutOfMemory);
-    }
-    let writable = locked.check_write(slots.context(), now);
-    let refusal = match writable {
-        Err(why) if write => Some(why),
-        _ if leads && !write => locked.check_read(slots.context(), now).err(),
-        _ => None,
-    };
-    match refusal {
-        None => {}
+    let Some((role, version)) = admit(asker, command, &locked, leads, now)? else {
         // It is about to lead the slot, or about to hear who does.
-        Some(Refusal::NotPrimary) => return Ok(Ran::Not(Route::TryAgain)),
-        Some(why) => return Err(refused(why)),
-    }
-    // A read removes what it finds past its time, if this node may write.
-    let (role, version) = match writable {
-        Ok(()) => (Role::Primary, locked.next_version()),
-        Err(_) => (Role::Replica, locked.committed()),
+        return Ok(Ran::Not(Route::TryAgain));
     };
     let mut tx = Tx::new(&mut locked.table, role, clock::unix_ms(), version);
     let at = replies.out.len();
@@ -154,6 +138,37 @@ pub(crate) fn execute(
     drop(locked);
     slots.perform(out);
     Ok(Ran::Here)
+}
+
+/// The last gates, under the slot's lock: memory, lease, quorum. In what part the command runs and
+/// which version its record would have; `None` if this node does not lead the slot after all.
+fn admit(
+    asker: &Asker<'_>,
+    command: &Command,
+    locked: &Locked<'_, SlotTable, Token>,
+    leads: bool,
+    now: Time,
+) -> Result<Option<(Role, Version)>, CommandError> {
+    if leads && command.has(flag::DENY_OOM) && asker.node.is_out_of_memory() {
+        return Err(CommandError::OutOfMemory);
+    }
+    let (context, write) = (asker.node.slots.context(), command.has(flag::WRITE));
+    let writable = locked.check_write(context, now);
+    let refusal = match writable {
+        Err(why) if write => Some(why),
+        _ if leads && !write => locked.check_read(context, now).err(),
+        _ => None,
+    };
+    match refusal {
+        None => {}
+        Some(Refusal::NotPrimary) => return Ok(None),
+        Some(why) => return Err(refused(why)),
+    }
+    // A read removes what it finds past its time, if this node may write.
+    Ok(Some(match writable {
+        Ok(()) => (Role::Primary, locked.next_version()),
+        Err(_) => (Role::Replica, locked.committed()),
+    }))
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.

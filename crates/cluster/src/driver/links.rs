@@ -76,7 +76,8 @@ impl<T: Table, K: Waiting> LinkDriver for LinkEnd<T, K> {
 
     fn closed(&self, link: &Link, reason: &str) {
         let direction = side(link);
-        tracing::info!(peer = ?link.peer, ?direction, stream = link.stream, reason, "stream closed");
+        let (peer, stream) = (link.peer, link.stream);
+        tracing::info!(?peer, ?direction, stream, reason, "stream closed");
         self.0.replicas.closed(&link.peer, direction, link.stream);
     }
 }

@@ -34,7 +34,7 @@ impl LongDouble {
         infinite: false,
     };
 
-    /// Reads all of a text as C's `strtold` does: no blanks, no NaN, nothing too great or too small.
+    /// Reads all of a text as C's `strtold` does: no blanks, no NaN, nothing too great or small.
     #[must_use]
     pub(super) fn parse(text: &[u8]) -> Option<LongDouble> {
         if text.len() > TEXT_BYTES_MAX {

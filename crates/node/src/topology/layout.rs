@@ -23,6 +23,9 @@ pub struct Range {
     pub replicas: Vec<NodeId>,
 }
 
+/// Who leads a range of slots, and who else holds it.
+type Holders<'a> = (NodeId, &'a [NodeId]);
+
 impl Range {
     fn holders(&self) -> (NodeId, &[NodeId]) {
         (self.primary, &self.replicas)
@@ -250,7 +253,7 @@ impl Layout {
     /// The slots that have a primary, by the nodes that hold them.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
-        let mut by_holders: BTreeMap<(NodeId, &[NodeId]), Vec<(u16, u16)>> = BTreeMap::new();
+        let mut by_holders: BTreeMap<Holders<'_>, Vec<(u16, u16)>> = BTreeMap::new();
         for range in &self.ranges {
             by_holders
                 .entry(range.holders())

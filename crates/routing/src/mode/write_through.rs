@@ -188,31 +188,7 @@ fn intend<H: Host>(
     if written.is_empty() {
         return Ok(Recorded::Nothing { reply, epoch, met });
     }
-    let mut rows = Vec::new();
-    let mut others = Vec::new();
-    for (key, value) in written {
-        let planned = plan.keys.iter().find(|planned| planned.key == key);
-        let rule = planned.and_then(|planned| planned.ruled.as_ref());
-        let mode = planned.and_then(mode_of);
-        match (rule, mode) {
-            (Some(rule), Some(mode)) if mode.database_first() => {
-                check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
-                let definition = Arc::clone(&rule.definition);
-                rows.push(Row {
-                    key,
-                    value,
-                    definition,
-                    mode,
-                    before: Before::Nothing,
-                });
-            }
-            (Some(rule), Some(mode)) => {
-                let change = mode.leaves(value, &rule.definition, Mark::None);
-                others.push(Effect { key, change });
-            }
-            _ => others.push(plain(key, value)),
-        }
-    }
+    let (mut rows, others) = sort_out(plan, mode_of, written)?;
     if rows.is_empty() {
         let version = cache.append(locked, plan.slot, others)?;
         return Ok(Recorded::Deferred {
@@ -244,6 +220,40 @@ fn intend<H: Host>(
         rows,
         others,
     }))
+}
+
+/// What of a command's writes goes to the database first, and what does not.
+fn sort_out<C>(
+    plan: &Plan<C>,
+    mode_of: ModeOf,
+    written: Vec<(Bytes, Option<Value>)>,
+) -> Result<(Vec<Row>, Vec<Effect>), Error> {
+    let (mut rows, mut others) = (Vec::new(), Vec::new());
+    for (key, value) in written {
+        let planned = plan.keys.iter().find(|planned| planned.key == key);
+        let rule = planned.and_then(|planned| planned.ruled.as_ref());
+        let mode = planned.and_then(mode_of);
+        match (rule, mode) {
+            (Some(rule), Some(mode)) if mode.database_first() => {
+                check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
+                let definition = Arc::clone(&rule.definition);
+                let before = Before::Nothing;
+                rows.push(Row {
+                    key,
+                    value,
+                    definition,
+                    mode,
+                    before,
+                });
+            }
+            (Some(rule), Some(mode)) => {
+                let change = mode.leaves(value, &rule.definition, Mark::None);
+                others.push(Effect { key, change });
+            }
+            _ => others.push(plain(key, value)),
+        }
+    }
+    Ok((rows, others))
 }
 
 fn doubt<H: Host>(

@@ -297,6 +297,23 @@ impl Coordinator {
         }
     }
 
+    /// Whether the slot's next step depends on an entry whose outcome is not known yet. It is not
+    /// waited for without end.
+    fn awaits_outcome(&mut self, slot: Slot, look: &Look<'_>) -> bool {
+        let Some(work) = self.work.get(&slot) else {
+            return false;
+        };
+        let since = match work.phase {
+            Phase::Fencing => work.since,
+            Phase::Activating { at } => at,
+            Phase::Sealing | Phase::Reconciling { .. } => return false,
+        };
+        if look.now.since(since) > self.settings.outcome {
+            self.work.remove(&slot);
+        }
+        true
+    }
+
     /// The next step of one slot's change; the activation, when it is time.
     fn step(
         &mut self,
@@ -305,23 +322,11 @@ impl Coordinator {
         look: &Look<'_>,
         orders: &mut Orders,
     ) -> Option<ActivateSlot> {
+        if self.awaits_outcome(slot, look) {
+            return None;
+        }
         let settings = &self.settings;
         let work = self.work.get_mut(&slot)?;
-        match work.phase {
-            Phase::Fencing => {
-                if look.now.since(work.since) > settings.outcome {
-                    self.work.remove(&slot);
-                }
-                return None;
-            }
-            Phase::Activating { at } => {
-                if look.now.since(at) > settings.outcome {
-                    self.work.remove(&slot);
-                }
-                return None;
-            }
-            Phase::Sealing | Phase::Reconciling { .. } => {}
-        }
         if placement.epoch < work.epoch {
             return None;
         }
