@@ -23,9 +23,6 @@ pub struct Range {
     pub replicas: Vec<NodeId>,
 }
 
-/// Who leads a range of slots, and who else holds it.
-type Holders<'a> = (NodeId, &'a [NodeId]);
-
 impl Range {
     fn holders(&self) -> (NodeId, &[NodeId]) {
         (self.primary, &self.replicas)
@@ -253,19 +250,16 @@ impl Layout {
     /// The slots that have a primary, by the nodes that hold them.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
-        let mut by_holders: BTreeMap<Holders<'_>, Vec<(u16, u16)>> = BTreeMap::new();
+        let mut by_holders: BTreeMap<(NodeId, &[NodeId]), Shard> = BTreeMap::new();
         for range in &self.ranges {
-            by_holders
-                .entry(range.holders())
-                .or_default()
-                .push((range.first, range.last));
+            let shard = by_holders.entry(range.holders()).or_insert_with(|| Shard {
+                primary: range.primary,
+                replicas: range.replicas.clone(),
+                ranges: Vec::new(),
+            });
+            shard.ranges.push((range.first, range.last));
         }
-        let shard = |((primary, replicas), ranges): ((NodeId, &[NodeId]), _)| Shard {
-            primary,
-            replicas: replicas.to_vec(),
-            ranges,
-        };
-        by_holders.into_iter().map(shard).collect()
+        by_holders.into_values().collect()
     }
 
     /// The ranges with their primaries alone.
