@@ -1,7 +1,7 @@
 //! The process: front end, commands, store.
 //!
-//! A request's way: [`server`] accepts a socket, [`connection`] reads and answers it, [`resp`]
-//! decodes and encodes, [`dispatch`] is the list of gates, [`command`] holds the table and the
+//! A request's way: [`server`] accepts a socket, `connection` reads and answers it, [`resp`]
+//! decodes and encodes, `dispatch` is the list of gates, [`command`] holds the table and the
 //! handlers, [`store`] the data. [`topology`] is the cluster as the node shows it, and [`admin`]
 //! speaks to operators.
 

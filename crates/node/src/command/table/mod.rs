@@ -2,7 +2,7 @@
 //! and the labels of metrics follow from the row; nothing else matches on a name.
 //!
 //! A subcommand is a row too, named `client|list`; the row of its first word holds no handler.
-//! The rows lie in one file for each of Redis's groups, the lookup in [`index`].
+//! The rows lie in one file for each of Redis's groups, the lookup in `index`.
 
 mod cluster;
 mod connection;
