@@ -44,11 +44,8 @@ pub(super) fn started(children: &Children, arguments: &Arguments) {
     }
     if arguments.config.is_none() {
         let data = arguments.data.display();
-        println!("\nKeys and the database {data}/quorate.db:");
-        println!("  wt:*  write-through: in the database when acknowledged");
-        println!("  wb:*  write-back: acknowledged by the nodes, in the database a moment later");
-        println!("  wa:*  write-around: in the database alone, until it is read");
-        println!("  All other keys are only in the cache.");
+        println!("\nAll keys are in the cache alone: the keyspaces wt:*, wb:* and wa:* of");
+        println!("{data}/dev.toml are checked, but nothing is written to their database so far.");
     }
     println!(
         "\nStarted with (log: {}):",
