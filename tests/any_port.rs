@@ -1,9 +1,12 @@
-//! The two ways into a cluster of three nodes: every node's any port serves all slots, and the
-//! cluster port says where a slot is led.
+//! The two ways into a cluster of three nodes: every node's any port serves all slots, also where a
+//! command means all keys, and the cluster port says where a slot is led.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tests::harness::{Quorate, eventually, free_ports};
 use tests::wire::{Content, Frame, Wire, request};
 
@@ -123,4 +126,220 @@ fn text_or_null(frame: &Frame) -> String {
         Content::Null => String::new(),
         _ => text(frame),
     }
+}
+
+fn ask(address: SocketAddr, words: &[&str]) -> Frame {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    pipeline(address, &[words]).remove(0)
+}
+
+fn number(frame: &Frame) -> i64 {
+    frame
+        .integer()
+        .unwrap_or_else(|| panic!("{}", frame.shown()))
+}
+
+fn texts(frame: &Frame) -> BTreeSet<String> {
+    let items = frame.items().unwrap_or_else(|| panic!("{}", frame.shown()));
+    let found: BTreeSet<String> = items.iter().map(text).collect();
+    assert_eq!(found.len(), items.len(), "a key is there twice");
+    found
+}
+
+/// The next cursor and the keys, unless the reply is an error.
+fn scanned(frame: &Frame) -> Option<(String, BTreeSet<String>)> {
+    let [cursor, keys] = frame.items()? else {
+        panic!("{}", frame.shown())
+    };
+    Some((text(cursor), texts(keys)))
+}
+
+fn all_keys() -> BTreeSet<String> {
+    (0..KEYS).map(key).collect()
+}
+
+/// All that a whole iteration shows, each of its calls at the next of the nodes. A call that is
+/// refused is made again, at the next.
+fn scan_all(ports: &[SocketAddr], count: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    let mut port = ports.iter().cycle();
+    loop {
+        let (next, keys) = eventually("a step of SCAN", || {
+            let words = ["SCAN", &cursor, "COUNT", count];
+            scanned(&ask(*port.next().unwrap(), &words))
+        });
+        found.extend(keys);
+        cursor = next;
+        if cursor == "0" {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn commands_about_all_keys_mean_the_whole_cluster_on_every_any_port() {
+    let nodes = cluster();
+    let any_ports = nodes.each_ref().map(|node| node.any_port);
+    for (index, port) in any_ports.into_iter().enumerate() {
+        let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mut requests: Vec<Vec<String>> = vec![command(&["FLUSHDB", "SYNC"])];
+        requests.extend(sets("v"));
+        let further: [&[&str]; 5] = [
+            &["DBSIZE"],
+            &["FLUSHALL"],
+            &["DBSIZE"],
+            &["SET", "x", "1"],
+            &["DBSIZE"],
+        ];
+        requests.extend(further.map(command));
+        let replies = pipeline(port, &requests);
+        let last: Vec<String> = replies[KEYS + 1..].iter().map(text).collect();
+        assert_eq!(
+            last,
+            [&*KEYS.to_string(), "OK", "0", "OK", "1"],
+            "a pipeline keeps its order"
+        );
+        for other in any_ports {
+            assert_eq!(number(&ask(other, &["DBSIZE"])), 1);
+            assert_eq!(text(&ask(other, &["RANDOMKEY"])), "x");
+        }
+        let flush = if index == 0 { "FLUSHALL" } else { "FLUSHDB" };
+        assert_eq!(text(&ask(port, &[flush, "ASYNC"])), "OK");
+        for other in any_ports {
+            assert_eq!(number(&ask(other, &["DBSIZE"])), 0);
+            assert_eq!(texts(&ask(other, &["KEYS", "*"])), BTreeSet::new());
+            assert_eq!(ask(other, &["RANDOMKEY"]).content, Content::Null);
+            let empty = scanned(&ask(other, &["SCAN", "0"]));
+            assert_eq!(empty, Some(("0".to_owned(), BTreeSet::new())));
+        }
+    }
+    pipeline(any_ports[0], &sets("v"));
+    let mut drawn = BTreeSet::new();
+    for port in any_ports {
+        assert_eq!(number(&ask(port, &["DBSIZE"])), KEYS as i64);
+        assert_eq!(texts(&ask(port, &["KEYS", "key:*"])), all_keys());
+        assert_eq!(texts(&ask(port, &["KEYS", "key:77"])).len(), 1);
+        assert_eq!(scan_all(&[port], "1000000"), all_keys());
+        let randoms = vec![vec!["RANDOMKEY".to_owned()]; 40];
+        drawn.extend(pipeline(port, &randoms).iter().map(text));
+    }
+    assert!(
+        drawn.len() > 60 && drawn.is_subset(&all_keys()),
+        "{drawn:?}"
+    );
+    assert_eq!(scan_all(&any_ports, "10"), all_keys());
+    each_cluster_port_means_its_own_slots(&nodes);
+}
+
+fn each_cluster_port_means_its_own_slots(nodes: &[Quorate; 3]) {
+    let mut found = BTreeSet::new();
+    for node in nodes {
+        let keys = texts(&ask(node.cluster_port, &["KEYS", "*"]));
+        assert_eq!(
+            number(&ask(node.cluster_port, &["DBSIZE"])),
+            keys.len() as i64
+        );
+        assert_eq!(scan_all(&[node.cluster_port], "100"), keys);
+        assert!(keys.contains(&text(&ask(node.cluster_port, &["RANDOMKEY"]))));
+        assert!(keys.is_disjoint(&found), "a key has two primaries");
+        found.extend(keys);
+    }
+    assert_eq!(found, all_keys());
+    assert_eq!(text(&ask(nodes[0].cluster_port, &["FLUSHALL"])), "OK");
+    assert_eq!(number(&ask(nodes[0].cluster_port, &["DBSIZE"])), 0);
+    assert!(number(&ask(nodes[1].any_port, &["DBSIZE"])) > 0);
+}
+
+#[test]
+fn a_scan_shows_what_is_there_all_the_time_whatever_else_comes_and_goes() {
+    let nodes = cluster();
+    let any_ports = nodes.each_ref().map(|node| node.any_port);
+    let [_, writer, _] = any_ports;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let others: Vec<String> = (0..200).map(|index| format!("other:{index}")).collect();
+            while !over.load(Relaxed) {
+                let mset = others.iter().flat_map(|key| [key.clone(), "v".into()]);
+                let mset = std::iter::once("MSET".to_owned()).chain(mset).collect();
+                let del = [vec!["DEL".to_owned()], others.clone()].concat();
+                pipeline(writer, &[mset, del]);
+            }
+        });
+        for count in ["7", "100", "3000"] {
+            let found = scan_all(&any_ports, count);
+            let missing: Vec<String> = all_keys().difference(&found).cloned().collect();
+            if !missing.is_empty() {
+                over.store(true, Relaxed);
+                panic!("{missing:?} not shown with COUNT {count}");
+            }
+        }
+        over.store(true, Relaxed);
+    });
+}
+
+/// Errors that a client gets while a slot has no primary that serves.
+fn is_refused(frame: &Frame) -> bool {
+    let refusals = ["CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS ", "UNCERTAIN "];
+    frame.kind == b'-'
+        && refusals
+            .iter()
+            .any(|refusal| text(frame).starts_with(refusal))
+}
+
+#[test]
+fn without_one_node_the_answers_are_whole_and_without_two_there_are_none() {
+    let nodes = cluster();
+    let [first, second, third] = &nodes;
+    let alive = [first.any_port, second.any_port];
+    let begun = ["SCAN", "0", "COUNT", "300"];
+    let (cursor, mut found) = scanned(&ask(third.any_port, &begun)).unwrap();
+    third.process.signal(Signal::KILL);
+    for port in alive {
+        eventually("the keys are counted without the node that is gone", || {
+            let size = ask(port, &["DBSIZE"]);
+            assert!(
+                is_refused(&size) || number(&size) == KEYS as i64,
+                "{}",
+                size.shown()
+            );
+            let keys = ask(port, &["KEYS", "*"]);
+            assert!(is_refused(&keys) || texts(&keys) == all_keys());
+            (!is_refused(&size) && !is_refused(&keys)).then_some(())
+        });
+    }
+    let mut cursor = cursor;
+    while cursor != "0" {
+        let (next, keys) = scanned(&ask(alive[0], &["SCAN", &cursor])).unwrap();
+        found.extend(keys);
+        cursor = next;
+    }
+    assert_eq!(
+        found,
+        all_keys(),
+        "a cursor of the node that is gone goes on elsewhere"
+    );
+    eventually("everything is emptied with two copies", || {
+        let reply = ask(alive[1], &["FLUSHALL"]);
+        assert!(is_refused(&reply) || text(&reply) == "OK");
+        (!is_refused(&reply)).then_some(())
+    });
+    assert_eq!(alive.map(|port| number(&ask(port, &["DBSIZE"]))), [0, 0]);
+
+    pipeline(alive[0], &sets("v"));
+    second.process.signal(Signal::KILL);
+    let commands: [&[&str]; 4] = [&["DBSIZE"], &["KEYS", "*"], &["RANDOMKEY"], &["FLUSHALL"]];
+    for words in commands.into_iter().cycle().take(8) {
+        let asked = Instant::now();
+        let reply = ask(alive[0], words);
+        assert!(is_refused(&reply), "{words:?}: {}", reply.shown());
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{words:?} took too long"
+        );
+    }
+    eventually("no slot is scanned any more", || {
+        is_refused(&ask(alive[0], &["SCAN", "0"])).then_some(())
+    });
 }

@@ -1,4 +1,5 @@
-//! Requests that other nodes pass on for their clients: answered here or not at all.
+//! Requests that other nodes pass on for their clients, and their questions about many slots:
+//! answered here or not at all.
 //!
 //! The node that the client came to has asked it for its password. What it sends runs in the order
 //! in which it arrives, at once; only the answer waits for copies.
@@ -20,6 +21,7 @@ use crate::dispatch::{Replies, Request, known};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
+use crate::inquiry;
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion, Span};
 
@@ -30,8 +32,9 @@ const ANSWER_BYTES: usize = 16 << 20;
 pub(crate) struct Inbox(pub(crate) Weak<Node>);
 
 impl Handler for Inbox {
-    fn handle(&self, _: Member, _: CallKind, requests: Bytes) -> BoxFuture<'static, Bytes> {
+    fn handle(&self, _: Member, kind: CallKind, requests: Bytes) -> BoxFuture<'static, Bytes> {
         match self.0.upgrade() {
+            Some(node) if kind == CallKind::Inquiry => inquiry::answer(&node, &requests),
             Some(node) => answer(&node, &requests),
             None => Box::pin(std::future::ready(Bytes::new())),
         }

@@ -17,6 +17,7 @@ pub mod error;
 mod execute;
 pub mod gather;
 mod inbox;
+mod inquiry;
 pub mod join;
 pub mod logs;
 pub mod metrics;

@@ -23,8 +23,9 @@ const SOON: &str = "TRYAGAIN The slot has no primary at the moment";
 /// # Panics
 /// If it has learned so before.
 pub fn meet(node: &Arc<Node>, calls: Arc<dyn Calls>) {
-    let inbox = Inbox(Arc::downgrade(node));
-    calls.serve(CallKind::Command, Arc::new(inbox));
+    let inbox = Arc::new(Inbox(Arc::downgrade(node)));
+    calls.serve(CallKind::Command, Arc::clone(&inbox) as _);
+    calls.serve(CallKind::Inquiry, inbox);
     let is_first = node.calls.set(calls).is_ok();
     assert!(is_first, "a node becomes part of one cluster, once");
 }

@@ -13,6 +13,7 @@ mod info;
 mod introspect;
 mod keyspace;
 mod long_double;
+mod scan;
 mod server;
 pub mod session;
 mod string;
@@ -20,7 +21,6 @@ pub mod table;
 mod time;
 #[cfg(test)]
 mod trial;
-pub mod walk;
 
 pub use args::Args;
 pub use session::{Answer, Later, Session};

@@ -3,7 +3,7 @@
 use super::Arity::{AtLeast, Exactly};
 use super::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, READ, STALE, WRITE};
 use super::{Command, acl, parent, plain};
-use crate::command::{config, info, introspect, server};
+use crate::command::{config, info, introspect, keyspace, server};
 
 const ALWAYS: u32 = LOADING | STALE;
 const CONFIG: u32 = ADMIN | NO_SCRIPT | ALWAYS;
@@ -42,12 +42,12 @@ pub(super) const ROWS: &[Command] = &[
         .doc("2.8.0", "O(1)", "Is refused: the configuration file is the operator's."),
     plain("config|set", AtLeast(4), CONFIG, 0, config::set)
         .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters of this node."),
-    plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, server::dbsize)
+    plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, keyspace::dbsize)
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
         .doc("1.0.0", "O(1)", "Returns how many keys there are."),
-    plain("flushall", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, server::flush)
+    plain("flushall", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush)
         .tips(ON_SHARDS).doc("1.0.0", "O(N) for N keys", "Removes all keys from the cache."),
-    plain("flushdb", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, server::flush)
+    plain("flushdb", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush)
         .tips(ON_SHARDS).doc("1.0.0", "O(N) for N keys", "Removes all keys from the cache."),
     plain("info", AtLeast(1), ALWAYS, acl::DANGEROUS, info::info)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])

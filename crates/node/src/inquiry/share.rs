@@ -1,0 +1,310 @@
+//! This node's share of an answer: what it says of the slots that it leads.
+//!
+//! It goes from slot to slot, holds one lock at a time, each for a bounded step, and lets others
+//! have the thread in between. What a slot shows depends on all that happened in it, so the answer
+//! waits until the newest record of each slot is committed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cluster::replication::{Need, Out, Refusal};
+use cluster::transport::BoxFuture;
+use cluster::{Slot, clock};
+
+use super::form::{Asked, decode, encode_answer};
+use super::{End, Part, Question, Walk, Wanted, is_there};
+use crate::gather::{Timeouts, Waits};
+use crate::node::Node;
+use crate::store::tx::Role;
+use crate::store::{SlotTable, Tx};
+
+/// How many entries are looked at under one lock.
+const ENTRIES_PER_LOCK: usize = 512;
+/// How many entries one answer looks at. Whoever wants more asks again.
+const ENTRIES_PER_ANSWER: usize = 64 << 10;
+/// An answer with so many bytes of keys grows no further.
+const ANSWER_BYTES: usize = 1 << 20;
+/// How many entries of a slot are tried as a sample before it is walked through.
+const SAMPLE: usize = 16;
+/// How many steps are done before others have the thread. A look at a slot or an entry is one.
+const STEPS_PER_TURN: usize = 1024;
+/// How many steps it counts for to empty a slot.
+const STEPS_TO_EMPTY: usize = 8;
+
+/// Answers another node. What is no question has an empty answer.
+pub(crate) fn answer(node: &Arc<Node>, asked: &Bytes) -> BoxFuture<'static, Bytes> {
+    let (node, asked) = (Arc::clone(node), decode(asked));
+    Box::pin(async move {
+        let Some(Asked {
+            left,
+            question,
+            wanted,
+        }) = asked
+        else {
+            return Bytes::new();
+        };
+        let timeouts = Timeouts::of(&node).at_most(left);
+        encode_answer(&share(&node, &question, &wanted, false, timeouts).await)
+    })
+}
+
+/// What this node says of these slots, or of the first of them. Where `copies` will do, it speaks
+/// of slots that others lead as well.
+pub(crate) async fn share(
+    node: &Node,
+    question: &Question,
+    wanted: &[Wanted],
+    copies: bool,
+    timeouts: Timeouts,
+) -> Vec<Part> {
+    let mut share = Share {
+        node,
+        copies,
+        waits: Waits::default(),
+        steps: 0,
+    };
+    let mut parts = match question {
+        Question::Count => share.counts(wanted).await,
+        Question::Sample => share.samples(wanted).await,
+        Question::Empty => share.empties(wanted).await,
+        Question::Walk(walk) => share.walks(walk, wanted).await,
+    };
+    let waits = share.waits;
+    if waits.is_empty() {
+        return parts;
+    }
+    let writes = question.writes();
+    let timeout = if writes {
+        timeouts.write
+    } else {
+        timeouts.read
+    };
+    if waits.all(timeout, writes).await.is_err() {
+        for part in parts.iter_mut().filter(|part| part.is_good()) {
+            *part = Part::new(part.slot, End::Unconfirmed);
+        }
+    }
+    parts
+}
+
+struct Share<'a> {
+    node: &'a Node,
+    copies: bool,
+    waits: Waits,
+    /// Since others had the thread.
+    steps: usize,
+}
+
+impl Share<'_> {
+    async fn counts(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+        let mut parts = Vec::with_capacity(wanted.len());
+        for &(slot, _) in wanted {
+            let keys = self.read(slot, |table| table.tally().keys as u64);
+            let mut part = Part::new(slot, end(keys.map(|_| ())));
+            part.count = keys.unwrap_or(0);
+            parts.push(part);
+            self.did(1).await;
+        }
+        parts
+    }
+
+    /// Each key is as likely as any other, about: the slot is drawn by how many keys it has.
+    async fn samples(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+        let mut parts = self.counts(wanted).await;
+        let keys: u64 = parts.iter().map(|part| part.count).sum();
+        if keys == 0 {
+            return parts;
+        }
+        let mut drawn = rand::random_range(0..keys);
+        let first = parts
+            .iter()
+            .position(|part| match drawn.checked_sub(part.count) {
+                Some(rest) => {
+                    drawn = rest;
+                    false
+                }
+                None => true,
+            });
+        let first = first.unwrap_or(0);
+        // What was counted may be gone by now, or past its time.
+        for at in (first..parts.len()).chain(0..first) {
+            if parts[at].count > 0
+                && let Some(key) = self.any_key(parts[at].slot).await
+            {
+                parts[at].keys.push(key);
+                break;
+            }
+        }
+        parts
+    }
+
+    async fn any_key(&mut self, slot: Slot) -> Option<Bytes> {
+        let now = clock::unix_ms();
+        let mut found = None;
+        self.read(slot, |table| {
+            table.sample(rand::random(), SAMPLE, |entry| {
+                if found.is_none() && is_there(entry, now) {
+                    found = Some(Bytes::copy_from_slice(entry.key()));
+                }
+            });
+        })
+        .ok()?;
+        if found.is_some() {
+            return found;
+        }
+        let any = Walk::default();
+        let mut position = 0;
+        loop {
+            let mut part = Part::new(slot, End::Done);
+            let next = self.step(&any, position, ENTRIES_PER_LOCK, &mut part);
+            if let Some(key) = part.keys.pop() {
+                return Some(key);
+            }
+            position = next.ok()??;
+            self.did(ENTRIES_PER_LOCK).await;
+        }
+    }
+
+    async fn empties(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+        let mut parts = Vec::with_capacity(wanted.len());
+        for &(slot, _) in wanted {
+            let emptied = empty_slot(self.node, slot, &mut self.waits);
+            parts.push(Part::new(slot, end(emptied)));
+            self.did(STEPS_TO_EMPTY).await;
+        }
+        parts
+    }
+
+    async fn walks(&mut self, walk: &Walk, wanted: &[Wanted]) -> Vec<Part> {
+        let count = usize::try_from(walk.count).unwrap_or(usize::MAX);
+        let mut left = count.min(ENTRIES_PER_ANSWER);
+        let mut bytes = 0;
+        let mut parts = Vec::new();
+        for &(slot, mut position) in wanted {
+            if left == 0 || bytes >= ANSWER_BYTES {
+                break;
+            }
+            let mut part = Part::new(slot, End::Done);
+            loop {
+                let known = (part.keys.len(), part.count);
+                let next = self.step(walk, position, left.min(ENTRIES_PER_LOCK), &mut part);
+                bytes += part.keys[known.0..].iter().map(Bytes::len).sum::<usize>();
+                let looked_at = usize::try_from(part.count - known.1).unwrap_or(usize::MAX);
+                left = left.saturating_sub(looked_at);
+                self.did(1 + looked_at).await;
+                match next {
+                    Ok(None) => break,
+                    Ok(Some(next)) if left == 0 || bytes >= ANSWER_BYTES => {
+                        part.end = End::At(next);
+                        break;
+                    }
+                    Ok(Some(next)) => position = next,
+                    Err(refusal) => {
+                        part = Part::new(slot, End::Refused(refusal));
+                        break;
+                    }
+                }
+            }
+            parts.push(part);
+        }
+        parts
+    }
+
+    /// Looks at up to about `most` entries of a slot. Returns where to go on.
+    fn step(
+        &mut self,
+        walk: &Walk,
+        position: u64,
+        most: usize,
+        part: &mut Part,
+    ) -> Result<Option<u64>, Refusal> {
+        let now = clock::unix_ms();
+        let mut looked_at = 0;
+        self.read(part.slot, |table| {
+            let next = table.scan(position, |entry| {
+                looked_at += 1;
+                if walk.shows(entry, now) {
+                    part.keys.push(Bytes::copy_from_slice(entry.key()));
+                }
+                if looked_at < most {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            part.count += looked_at as u64;
+            next
+        })
+    }
+
+    /// Shows the table of a slot, if it may be read here.
+    fn read<R>(&mut self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Result<R, Refusal> {
+        let slots = &self.node.slots;
+        let mut out = Out::default();
+        let mut locked = slots.lock(slot);
+        let led = locked.check_read(slots.context(), clock::now());
+        match led {
+            Err(Refusal::NotPrimary) if self.copies => {}
+            led => led?,
+        }
+        let found = look(&locked.table);
+        let newest = locked.table.newest();
+        if led.is_ok() && newest > locked.committed() {
+            let (context, token) = (slots.context(), self.waits.token());
+            // Where too many wait, the token is dropped, and the answer counts as not confirmed.
+            let waits = locked.wait(context, newest, Need::Committed, token, &mut out);
+            waits.unwrap_or_else(|why| tracing::debug!(%slot, "a look cannot wait: {why}"));
+        }
+        drop(locked);
+        slots.perform(out);
+        Ok(found)
+    }
+
+    /// Lets others have the thread after so much of one's own.
+    async fn did(&mut self, steps: usize) {
+        self.steps += steps;
+        if self.steps >= STEPS_PER_TURN {
+            self.steps = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Empties a slot that this node leads: the one place where a slot is emptied because a client
+/// wants everything to be gone. Nothing happened if it is refused; otherwise it has happened once
+/// enough copies hold the record.
+fn empty_slot(node: &Node, slot: Slot, waits: &mut Waits) -> Result<(), Refusal> {
+    let slots = &node.slots;
+    let mut out = Out::default();
+    let mut locked = slots.lock(slot);
+    locked.check_write(slots.context(), clock::now())?;
+    let version = locked.next_version();
+    let mut tx = Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version);
+    tx.clear();
+    let effects = tx.finish().effects;
+    let need = if effects.is_empty() {
+        // That it was empty already is to stay true.
+        Need::Committed
+    } else {
+        locked.append(slots.context(), Bytes::from(effects.into_bytes()), &mut out);
+        Need::Copies(locked.placement().write_quorum)
+    };
+    let newest = locked.table.newest();
+    if newest > locked.committed() {
+        let (context, token) = (slots.context(), waits.token());
+        // Where too many wait, the token is dropped, and the record counts as not confirmed.
+        let waiting = locked.wait(context, newest, need, token, &mut out);
+        waiting.unwrap_or_else(|why| tracing::debug!(%slot, "a flush cannot wait: {why}"));
+    }
+    drop(locked);
+    slots.perform(out);
+    Ok(())
+}
+
+fn end(done: Result<(), Refusal>) -> End {
+    match done {
+        Ok(()) => End::Done,
+        Err(refusal) => End::Refused(refusal),
+    }
+}
