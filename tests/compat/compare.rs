@@ -25,7 +25,7 @@ pub(super) fn difference(step: &Step, redis: &[Frame], quorate: &[Frame]) -> Opt
             if !missing.is_empty() {
                 return Some(format!("`{}`: without {missing:?} on one side", step.text));
             }
-            true
+            kinds(redis) == kinds(quorate)
         }
         Expect::Differs(expected) => {
             if redis == quorate {
@@ -100,6 +100,20 @@ fn same_shape(a: &Frame, b: &Frame) -> bool {
         (a, b) => a == b,
     };
     a.kind == b.kind && content
+}
+
+/// The kinds of frames, and those of their elements.
+fn kinds(frames: &[Frame]) -> Vec<(u8, BTreeSet<u8>)> {
+    let elements = |frame: &Frame| {
+        frame
+            .items()
+            .into_iter()
+            .flatten()
+            .map(|item| item.kind)
+            .collect()
+    };
+    let kinds = frames.iter().map(|frame| (frame.kind, elements(frame)));
+    kinds.collect()
 }
 
 /// The names in `NAME:VALUE` and `NAME=VALUE`, and the texts in an array or a map.

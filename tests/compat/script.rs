@@ -13,7 +13,7 @@
 //! - `@unordered`: the elements of an array or a map may come in any order.
 //! - `@shape`: only what kind of thing the reply is, not which one.
 //! - `@fields NAME…`: the reply is a text of `NAME:VALUE` or `NAME=VALUE`, or holds texts, with at
-//!   least these.
+//!   least these, and it and its elements are of the same kinds.
 //! - `@differs REPLY -- REASON`: Quorate answers otherwise on purpose.
 
 /// A script, ready to be run.

@@ -267,9 +267,10 @@ impl Asker {
     fn reason(&self, why: Option<Why>) -> CommandError {
         match why {
             Some(Why::NoPrimary) => DOWN.into(),
-            Some(Why::Unreachable) => UNREACHABLE.into(),
+            // Who has nothing to say is about to stop.
+            Some(Why::Unreachable) | None => UNREACHABLE.into(),
             Some(Why::Refused(refusal)) => refused(refusal),
-            Some(Why::Unconfirmed) | None => Timeouts::of(&self.node).unconfirmed(false),
+            Some(Why::Unconfirmed) => Timeouts::of(&self.node).unconfirmed(false),
         }
     }
 

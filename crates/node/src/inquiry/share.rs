@@ -129,17 +129,22 @@ impl Share<'_> {
         let first = first.unwrap_or(0);
         // What was counted may be gone by now, or past its time.
         for at in (first..parts.len()).chain(0..first) {
-            if parts[at].count > 0
-                && let Some(key) = self.any_key(parts[at].slot).await
-            {
-                parts[at].keys.push(key);
-                break;
+            if parts[at].count == 0 {
+                continue;
+            }
+            match self.any_key(parts[at].slot).await {
+                Ok(Some(key)) => {
+                    parts[at].keys.push(key);
+                    break;
+                }
+                Ok(None) => {}
+                Err(refusal) => parts[at] = Part::new(parts[at].slot, End::Refused(refusal)),
             }
         }
         parts
     }
 
-    async fn any_key(&mut self, slot: Slot) -> Option<Bytes> {
+    async fn any_key(&mut self, slot: Slot) -> Result<Option<Bytes>, Refusal> {
         let now = clock::unix_ms();
         let mut found = None;
         self.read(slot, |table| {
@@ -148,20 +153,22 @@ impl Share<'_> {
                     found = Some(Bytes::copy_from_slice(entry.key()));
                 }
             });
-        })
-        .ok()?;
+        })?;
         if found.is_some() {
-            return found;
+            return Ok(found);
         }
         let any = Walk::default();
         let mut position = 0;
         loop {
             let mut part = Part::new(slot, End::Done);
-            let next = self.step(&any, position, ENTRIES_PER_LOCK, &mut part);
+            let next = self.step(&any, position, ENTRIES_PER_LOCK, &mut part)?;
             if let Some(key) = part.keys.pop() {
-                return Some(key);
+                return Ok(Some(key));
             }
-            position = next.ok()??;
+            let Some(next) = next else {
+                return Ok(None);
+            };
+            position = next;
             self.did(ENTRIES_PER_LOCK).await;
         }
     }
@@ -306,5 +313,100 @@ fn end(done: Result<(), Refusal>) -> End {
     match done {
         Ok(()) => End::Done,
         Err(refusal) => End::Refused(refusal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::store::tx::Expiry;
+    use crate::store::{Kind, LedSlots, Mark};
+
+    fn change(node: &Node, key: &str, change: impl FnOnce(&mut Tx<'_>)) {
+        let done = node.slots.change(Slot::of(key.as_bytes()), change);
+        assert!(done.is_some(), "a node alone leads every slot");
+    }
+
+    fn set(node: &Node, key: &str, expiry: Expiry) {
+        change(node, key, |tx| tx.set(key.as_bytes(), b"v", expiry));
+    }
+
+    fn asked(node: &Node, question: &Question) -> Vec<Part> {
+        let wanted: Vec<Wanted> = Slot::all().map(|slot| (slot, 0)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let timeouts = Timeouts::of(node);
+        runtime.block_on(share(node, question, &wanted, false, timeouts))
+    }
+
+    fn count(node: &Node) -> u64 {
+        let parts = asked(node, &Question::Count);
+        assert!(parts.len() == 16_384 && parts.iter().all(|part| part.end == End::Done));
+        parts.iter().map(|part| part.count).sum()
+    }
+
+    fn keys(parts: Vec<Part>) -> Vec<String> {
+        let keys = parts.into_iter().flat_map(|part| part.keys);
+        let mut keys: Vec<String> = keys
+            .map(|key| String::from_utf8(key.to_vec()).unwrap())
+            .collect();
+        keys.sort();
+        keys
+    }
+
+    fn walk(pattern: &'static str) -> Question {
+        Question::Walk(Walk {
+            pattern: Some(pattern.into()),
+            kind: None,
+            count: u32::MAX,
+        })
+    }
+
+    #[test]
+    fn what_is_not_there_is_neither_shown_nor_drawn() {
+        let node = Node::alone(Settings::default());
+        assert_eq!(keys(asked(&node, &Question::Sample)), [""; 0]);
+        let now = clock::unix_ms();
+        // More of them than are tried as a sample, and the one key that lives among them.
+        for number in 0..600 {
+            set(
+                &node,
+                &format!("{{slot}}gone:{number}"),
+                Expiry::At(now - 1),
+            );
+        }
+        set(&node, "{slot}apple", Expiry::At(now + 600_000));
+        let clean = Mark::Clean {
+            definition: 1,
+            fresh_until: now + 600_000,
+        };
+        change(&node, "{slot}apex", |tx| {
+            tx.put(b"{slot}apex", Kind::Absent, b"", None, clean);
+        });
+        assert_eq!(count(&node), 601);
+        assert_eq!(keys(asked(&node, &walk("*"))), ["{slot}apple"]);
+        assert_eq!(keys(asked(&node, &walk("*ap[a-e]*"))), [""; 0]);
+        for _ in 0..20 {
+            assert_eq!(keys(asked(&node, &Question::Sample)), ["{slot}apple"]);
+        }
+        assert!(asked(&node, &Question::Empty).iter().all(Part::is_good));
+        assert_eq!((count(&node), keys(asked(&node, &walk("*"))).len()), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_has_a_bound_and_says_where_to_go_on() {
+        let node = Node::alone(Settings::default());
+        let long = "x".repeat(1 << 10);
+        for number in 0..3_000 {
+            set(&node, &format!("{{slot}}{number}:{long}"), Expiry::Never);
+        }
+        let parts = asked(&node, &walk("*"));
+        let last = parts.last().unwrap();
+        assert_eq!(last.slot, Slot::of(b"slot"), "no further slot is looked at");
+        assert!(matches!(last.end, End::At(position) if position > 0));
+        assert!((1_000..3_000).contains(&last.keys.len()));
     }
 }

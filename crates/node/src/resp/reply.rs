@@ -70,7 +70,7 @@ pub enum Reply<'a> {
     Push(Vec<Reply<'a>>),
     /// An error; inside an array it concerns that element alone.
     Error(CommandError),
-    /// A whole reply as another node encoded it for the same version.
+    /// A whole reply that is encoded already, for the same version.
     Encoded(Bytes),
 }
 

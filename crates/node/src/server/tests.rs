@@ -9,6 +9,7 @@ use super::Server;
 use crate::config::Settings;
 use crate::node::Node;
 use crate::stats::Limit;
+use routing::quantity::Size;
 
 struct Running {
     node: Arc<Node>,
@@ -99,6 +100,27 @@ fn values_that_were_set_are_read_back() {
         &format!("{crossed}*2\r\n$-1\r\n$-1\r\n"),
     );
     expect(&mut other, "FLUSHALL\r\nDBSIZE\r\n", "+OK\r\n:0\r\n");
+    running.server.stop();
+}
+
+#[test]
+fn more_keys_than_a_reply_may_hold_are_an_error() {
+    let running = start(|settings| settings.limits.output_bytes_max = Size(200));
+    let mut client = connect(running.server.any_address);
+    let error = "-ERR the keys are more than one reply may hold; use SCAN\r\n";
+    for number in 0..20 {
+        expect(
+            &mut client,
+            &format!("SET key:{number:03} v\r\n"),
+            "+OK\r\n",
+        );
+    }
+    expect(
+        &mut client,
+        "KEYS *\r\nDBSIZE\r\n",
+        &format!("{error}:20\r\n"),
+    );
+    expect(&mut client, "KEYS *07\r\n", "*1\r\n$7\r\nkey:007\r\n");
     running.server.stop();
 }
 
