@@ -1,6 +1,5 @@
-//! The command line: what it refuses, and the cluster that `dev` runs.
+//! The command line: how its processes begin and end, and the cluster that `dev` runs.
 
-use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
@@ -13,57 +12,6 @@ use tests::wire::Wire;
 
 fn run(arguments: &[&str]) -> Output {
     quorate().args(arguments).output().unwrap()
-}
-
-#[test]
-fn a_wrong_configuration_is_refused_with_its_place() {
-    let folder = folder();
-    let file = folder.path().join("quorate.toml");
-    fs::write(&file, "[limits]\nmaxclient = 5\n").unwrap();
-    let path = file.to_str().unwrap();
-    for command in ["serve", "dev"] {
-        let output = run(&[
-            command,
-            "--config",
-            path,
-            "--data",
-            folder.path().to_str().unwrap(),
-        ]);
-        assert_eq!(
-            String::from_utf8_lossy(&output.stderr),
-            format!(
-                "quorate: {path}:2: limits.maxclient: there is no such setting; \
-                 did you mean limits.maxclients?\n"
-            )
-        );
-        assert_eq!(output.status.code(), Some(2));
-    }
-}
-
-#[test]
-fn a_wrong_variable_or_flag_is_refused() {
-    let output = quorate()
-        .arg("serve")
-        .env("QUORATE_NODE__PROT", "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.contains("QUORATE_NODE__PROT: there is no such setting"),
-        "{said}"
-    );
-    assert_eq!(output.status.code(), Some(2));
-
-    let output = run(&["serve", "--port", "70000"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.starts_with("quorate: flag --port: node.port: must be"),
-        "{said}"
-    );
-    assert_eq!(output.status.code(), Some(2));
-
-    assert_eq!(run(&["serve", "--prot", "1"]).status.code(), Some(2));
-    assert_eq!(run(&[]).status.code(), Some(2));
 }
 
 #[test]

@@ -200,8 +200,16 @@ impl Quorate {
     /// If it does not serve in time.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Quorate {
+        Quorate::start_with(quorate(), arguments)
+    }
+
+    /// The same with a command that runs the program, in an environment of its own for example.
+    ///
+    /// # Panics
+    /// If it does not serve in time.
+    #[must_use]
+    pub fn start_with(mut command: Command, arguments: &[&str]) -> Quorate {
         let folder = folder();
-        let mut command = quorate();
         command
             .arg("serve")
             .arg("--data")
@@ -236,6 +244,27 @@ impl Quorate {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The sample of its metrics with this name and these labels.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn metric(&self, sample: &str) -> f64 {
+        let (_, text) = http::get(self.admin_port, "/metrics").expect("the node answers");
+        text.lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or_else(|| panic!("no {sample} in\n{text}"))
+    }
+
+    /// How many clients have reached a limit.
+    ///
+    /// # Panics
+    /// If there is no such limit.
+    #[must_use]
+    pub fn limit_reached(&self, limit: &str) -> f64 {
+        self.metric(&format!("quorate_limits_total{{limit=\"{limit}\"}}"))
     }
 }
 

@@ -42,10 +42,25 @@ pub(crate) enum Close {
     Protocol(ProtocolError),
     /// It left too much unread.
     Output,
+    /// It left much unread for too long.
+    SoftOutput,
     /// It was idle for too long.
     Idle,
     /// The node stops.
     Stopping,
+}
+
+impl Close {
+    /// The limit that the client reached, if that is why.
+    fn limit(self) -> Option<Limit> {
+        match self {
+            Close::Protocol(error) => error.limit(),
+            Close::Output => Some(Limit::Output),
+            Close::SoftOutput => Some(Limit::SoftOutput),
+            Close::Idle => Some(Limit::Idle),
+            Close::Quit | Close::Gone(_) | Close::Stopping => None,
+        }
+    }
 }
 
 impl fmt::Display for Close {
@@ -55,6 +70,7 @@ impl fmt::Display for Close {
             Close::Gone(kind) => write!(f, "the client is gone: {kind}"),
             Close::Protocol(error) => write!(f, "protocol error: {error}"),
             Close::Output => f.write_str("it left too many replies unread"),
+            Close::SoftOutput => f.write_str("it left many replies unread for too long"),
             Close::Idle => f.write_str("it was idle for longer than the timeout"),
             Close::Stopping => f.write_str("the node stops"),
         }
@@ -148,21 +164,21 @@ impl Connection {
             Err(close) => self.link.ended.get().unwrap_or(close),
             Ok(never) => match never {},
         };
-        self.farewell();
         let stats = &self.thread.stats;
         let card = &self.link.card;
-        match close {
-            Close::Protocol(_) => stats.limit(Limit::Request).add(1),
-            Close::Output => stats.limit(Limit::Output).add(1),
-            Close::Idle => stats.limit(Limit::Idle).add(1),
-            Close::Quit | Close::Gone(_) | Close::Stopping => {}
+        if let Close::Protocol(_) = close {
+            stats.malformed.add(1);
+        }
+        if let Some(limit) = close.limit() {
+            stats.limit(limit).add(1);
         }
         match close {
-            Close::Protocol(_) | Close::Output => {
+            Close::Protocol(_) | Close::Output | Close::SoftOutput => {
                 tracing::warn!(client = card.id, peer = %card.peer, "closed a client: {close}");
             }
             _ => tracing::debug!(client = card.id, peer = %card.peer, "closed a client: {close}"),
         }
+        self.farewell();
     }
 
     async fn requests(&mut self) -> Result<std::convert::Infallible, Close> {

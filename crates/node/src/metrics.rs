@@ -16,6 +16,7 @@ use crate::stats::Limit;
 pub struct FrontMetrics {
     commands: Vec<CommandMetrics>,
     unknown: Counter,
+    malformed: Counter,
     limits: Vec<Counter>,
     connections: Counter,
     connected: Gauge,
@@ -49,6 +50,7 @@ impl FrontMetrics {
                 .map(|id| of_command(table().row(id).name))
                 .collect(),
             unknown: counter!("quorate_commands_unknown_total"),
+            malformed: counter!("quorate_protocol_errors_total"),
             limits: Limit::ALL.into_iter().map(limit).collect(),
             connections: counter!("quorate_connections_total"),
             connected: gauge!("quorate_connected_clients"),
@@ -72,6 +74,7 @@ impl FrontMetrics {
             metric.absolute(total);
         }
         self.unknown.absolute(totals.unknown);
+        self.malformed.absolute(totals.malformed);
         self.connections.absolute(totals.connections);
         self.bytes_in.absolute(totals.bytes_in);
         self.bytes_out.absolute(totals.bytes_out);
@@ -112,9 +115,14 @@ fn describe() {
         "Requests of no known command"
     );
     describe_counter!(
+        "quorate_protocol_errors_total",
+        count,
+        "Clients closed because what they sent is no request"
+    );
+    describe_counter!(
         "quorate_limits_total",
         count,
-        "Clients that reached a limit, by limit"
+        "Clients refused or closed because they reached a limit, by limit"
     );
     describe_counter!(
         "quorate_connections_total",

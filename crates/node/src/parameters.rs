@@ -102,9 +102,16 @@ pub const PARAMETERS: &[Parameter] = &[
         "maxclients",
         |node| node.parameters.maxclients.load(Relaxed).to_string(),
         |node, text| {
-            node.parameters
-                .maxclients
-                .store(number_within(text, 1..=u64::from(u32::MAX))?, Relaxed);
+            let wanted = number_within(text, 1..=u64::from(u32::MAX))?;
+            let most = crate::process::clients_max();
+            if wanted > most {
+                // In the words of Redis.
+                return Err(format!(
+                    "The operating system is not able to handle the specified number of clients, \
+                     try with {most}"
+                ));
+            }
+            node.parameters.maxclients.store(wanted, Relaxed);
             Ok(())
         },
     ),

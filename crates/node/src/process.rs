@@ -3,8 +3,42 @@
 use std::fs;
 
 use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::system::{sysinfo, uname};
 use tikv_jemalloc_ctl::{epoch, stats};
+
+/// Open files that are not for clients: listeners, other nodes, the metadata's log, databases.
+const FILES_KEPT: u64 = 256;
+
+/// Has the system let the process open as many files as it may at all: each client is one. How
+/// many that is; none if there is no limit.
+pub(crate) fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, most) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!("cannot raise the limit of open files: {error}");
+            limit.current
+        }
+    }
+}
+
+/// So many clients fit if the process may open so many files.
+pub(crate) fn clients_within(open_files: u64) -> u64 {
+    // Where there are few at all, clients get half of them.
+    (open_files - FILES_KEPT.min(open_files / 2)).max(1)
+}
+
+/// How many clients can be connected at once as far as the system is concerned.
+pub(crate) fn clients_max() -> u64 {
+    getrlimit(Resource::Nofile)
+        .current
+        .map_or(u64::MAX, clients_within)
+}
 
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]

@@ -49,26 +49,55 @@ pub struct CommandCount {
 pub enum Limit {
     /// The number of clients.
     Clients,
-    /// A length or count in a request.
-    Request,
+    /// Files that the system lets the process open.
+    OpenFiles,
+    /// The number of arguments of a request.
+    Arguments,
+    /// The length of an argument.
+    Argument,
+    /// The length of a line.
+    Line,
+    /// The length of a request.
+    Query,
+    /// The lesser bounds of a request that hold before authentication.
+    Unauthenticated,
     /// Replies left unread.
     Output,
+    /// Fewer replies, left unread for too long.
+    SoftOutput,
     /// The time without a request.
     Idle,
 }
 
 impl Limit {
     /// Every limit, in the order of their counters.
-    pub const ALL: [Limit; 4] = [Limit::Clients, Limit::Request, Limit::Output, Limit::Idle];
+    pub const ALL: [Limit; 10] = [
+        Limit::Clients,
+        Limit::OpenFiles,
+        Limit::Arguments,
+        Limit::Argument,
+        Limit::Line,
+        Limit::Query,
+        Limit::Unauthenticated,
+        Limit::Output,
+        Limit::SoftOutput,
+        Limit::Idle,
+    ];
 
-    /// The label of its metric.
+    /// The label of its metric: the setting, where there is one.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Limit::Clients => "clients",
-            Limit::Request => "request",
-            Limit::Output => "output",
-            Limit::Idle => "idle",
+            Limit::Clients => "maxclients",
+            Limit::OpenFiles => "open_files",
+            Limit::Arguments => "arguments_max",
+            Limit::Argument => "argument_bytes_max",
+            Limit::Line => "line_bytes_max",
+            Limit::Query => "query_bytes_max",
+            Limit::Unauthenticated => "unauthenticated",
+            Limit::Output => "output_bytes_max",
+            Limit::SoftOutput => "output_soft_bytes",
+            Limit::Idle => "client_idle",
         }
     }
 }
@@ -85,6 +114,8 @@ pub struct ThreadStats {
     pub bytes_out: Count,
     /// Requests of commands that do not exist.
     pub unknown: Count,
+    /// Clients that were closed for what is no request.
+    pub malformed: Count,
     /// Looks of reading commands at a key that was there.
     pub hits: Count,
     /// Looks of reading commands at a key that was not there.
@@ -100,6 +131,7 @@ impl ThreadStats {
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             unknown: Count::default(),
+            malformed: Count::default(),
             hits: Count::default(),
             misses: Count::default(),
             limits: Default::default(),
@@ -156,6 +188,8 @@ pub struct Totals {
     pub bytes_out: u64,
     /// See [`ThreadStats::unknown`].
     pub unknown: u64,
+    /// See [`ThreadStats::malformed`].
+    pub malformed: u64,
     /// See [`ThreadStats::hits`].
     pub hits: u64,
     /// See [`ThreadStats::misses`].
@@ -190,6 +224,7 @@ impl Totals {
             bytes_in: self.bytes_in.saturating_sub(base.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(base.bytes_out),
             unknown: self.unknown.saturating_sub(base.unknown),
+            malformed: self.malformed.saturating_sub(base.malformed),
             hits: self.hits.saturating_sub(base.hits),
             misses: self.misses.saturating_sub(base.misses),
             limits: std::array::from_fn(|index| {
@@ -272,6 +307,7 @@ impl Stats {
             totals.bytes_in += thread.bytes_in.get();
             totals.bytes_out += thread.bytes_out.get();
             totals.unknown += thread.unknown.get();
+            totals.malformed += thread.malformed.get();
             totals.hits += thread.hits.get();
             totals.misses += thread.misses.get();
         }

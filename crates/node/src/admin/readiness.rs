@@ -173,20 +173,21 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_start_that_is_not_registered_is_not_ready() {
+    /// A cluster of three, one of whose nodes has been started again.
+    fn restarted() -> State {
         let mut state = formed(3);
         let later = Member {
             incarnation: Incarnation(2),
             ..member(1)
         };
-        state.apply(
-            2,
-            &Entry::Register {
-                member: later,
-                info: info(1),
-            },
-        );
+        let (member, info) = (later, info(1));
+        state.apply(2, &Entry::Register { member, info });
+        state
+    }
+
+    #[test]
+    fn a_start_that_is_not_registered_is_not_ready() {
+        let state = restarted();
         // Seen by the earlier start.
         assert!(
             joined(&seen(state, 0))
@@ -197,18 +198,7 @@ mod tests {
 
     #[test]
     fn slots_of_an_earlier_start_are_not_in_sync() {
-        let mut state = formed(3);
-        let later = Member {
-            incarnation: Incarnation(2),
-            ..member(1)
-        };
-        state.apply(
-            2,
-            &Entry::Register {
-                member: later,
-                info: info(1),
-            },
-        );
+        let state = restarted();
         let missing = in_sync(&seen(state, 0)).unwrap_err();
         assert_eq!(
             missing,

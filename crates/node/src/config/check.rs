@@ -14,6 +14,8 @@ use super::values::is_host;
 pub(super) struct Wrong {
     pub(super) key: String,
     pub(super) problem: String,
+    /// The setting that it does not go with.
+    pub(super) against: Option<&'static str>,
 }
 
 type Checked<T = ()> = Result<T, Wrong>;
@@ -33,6 +35,15 @@ fn wrong<T>(key: impl Into<String>, problem: impl Into<String>) -> Checked<T> {
     Err(Wrong {
         key: key.into(),
         problem: problem.into(),
+        against: None,
+    })
+}
+
+/// A setting that does not go with another one.
+fn against<T>(key: &str, other: &'static str, problem: impl Into<String>) -> Checked<T> {
+    wrong(key, problem).map_err(|wrong| Wrong {
+        against: Some(other),
+        ..wrong
     })
 }
 
@@ -44,14 +55,23 @@ fn within<T: Copy + PartialOrd + Display>(
     if range.contains(&value) {
         return Ok(());
     }
-    wrong(
-        key,
-        format!(
-            "must be from {} to {}, not {value}",
-            range.start(),
-            range.end()
-        ),
-    )
+    let (least, most) = (range.start(), range.end());
+    if least == most {
+        return wrong(key, format!("must be {least}, not {value}"));
+    }
+    wrong(key, format!("must be from {least} to {most}, not {value}"))
+}
+
+/// A setting that is at least as much as another one.
+fn at_least<T: PartialOrd + Display>(
+    (key, value): (&str, T),
+    (other, least): (&'static str, T),
+) -> Checked {
+    if value >= least {
+        return Ok(());
+    }
+    let problem = format!("must be at least {other}, which is {least}, not {value}");
+    against(key, other, problem)
 }
 
 fn node(node: &Node) -> Checked {
@@ -84,10 +104,8 @@ fn node(node: &Node) -> Checked {
             .iter()
             .find(|(_, other)| other == port && *port != 0)
         {
-            return wrong(
-                *key,
-                format!("is {port}, as {other} is; each port needs its own"),
-            );
+            let problem = format!("is {port}, as {other} is; each port needs its own");
+            return against(key, other, problem);
         }
     }
     Ok(())
@@ -122,20 +140,35 @@ fn cluster(cluster: &Cluster) -> Checked {
     if let Some(expect) = cluster.bootstrap_expect {
         within("cluster.bootstrap_expect", expect, 1..=1_024)?;
     }
-    let copies = cluster.replication_factor.unwrap_or(16);
+    let copies = copies(cluster);
     within("cluster.replication_factor", copies, 1..=16)?;
     if let Some(quorum) = cluster.write_quorum {
-        if cluster.replication_factor.is_some() && quorum > copies {
-            let problem = format!("{quorum} of {copies} copies (cluster.replication_factor)");
-            return wrong("cluster.write_quorum", format!("cannot be {problem}"));
-        }
         within("cluster.write_quorum", quorum, 1..=16)?;
+        if quorum > copies {
+            let problem = format!("cannot be {quorum} of {copies} copies");
+            return against(
+                "cluster.write_quorum",
+                "cluster.replication_factor",
+                format!("{problem} (cluster.replication_factor)"),
+            );
+        }
     }
     within(
         "cluster.read_quorum",
         cluster.read_quorum.unwrap_or(1),
         1..=1,
     )
+}
+
+/// Copies of each slot. A cluster is not made with a smaller quorum than somebody asked for, so
+/// those count that it has where nobody says: three, or its founding nodes if they are fewer.
+fn copies(cluster: &Cluster) -> u8 {
+    let alone = cluster.seeds.addresses().is_empty();
+    let founders = cluster
+        .bootstrap_expect
+        .unwrap_or(if alone { 1 } else { 3 });
+    let few = u8::try_from(founders.min(3)).expect("three at most");
+    cluster.replication_factor.unwrap_or(few)
 }
 
 fn timings(timings: &Timings) -> Checked {
@@ -170,82 +203,48 @@ fn timings(timings: &Timings) -> Checked {
     // With less, one lost heartbeat would be enough to stop a primary.
     if timings.lease.as_millis() < 3 * timings.heartbeat.as_millis() {
         let problem = format!(
-            "must be at least three times timings.heartbeat, which is {}",
-            timings.heartbeat
+            "must be at least three times timings.heartbeat, which is {}, not {}",
+            timings.heartbeat, timings.lease
         );
-        return wrong("timings.lease", problem);
+        return against("timings.lease", "timings.heartbeat", problem);
     }
-    if timings.silence < timings.lease {
-        let problem = format!("must be at least timings.lease, which is {}", timings.lease);
-        return wrong("timings.silence", problem);
-    }
-    Ok(())
+    at_least(
+        ("timings.silence", timings.silence),
+        ("timings.lease", timings.lease),
+    )
 }
 
 fn limits(limits: &Limits) -> Checked {
-    let sizes = [
-        (
-            "argument_bytes_max",
-            limits.argument_bytes_max,
-            1 << 10..=512 << 20,
-        ),
-        ("line_bytes_max", limits.line_bytes_max, 64..=1 << 20),
-        (
-            "query_bytes_max",
-            limits.query_bytes_max,
-            64 << 10..=3 << 30,
-        ),
-        (
-            "output_bytes_max",
-            limits.output_bytes_max,
-            64 << 10..=1 << 40,
-        ),
-        (
-            "output_soft_bytes",
-            limits.output_soft_bytes,
-            64 << 10..=1 << 40,
-        ),
-        (
-            "backlog_bytes_max",
-            limits.backlog_bytes_max,
-            1 << 10..=1 << 40,
-        ),
-        (
-            "peer_queue_bytes_max",
-            limits.peer_queue_bytes_max,
-            1 << 20..=1 << 40,
-        ),
-    ];
-    for (name, size, range) in sizes {
-        within(
-            &format!("limits.{name}"),
-            size,
-            Size(*range.start())..=Size(*range.end()),
-        )?;
-    }
-    let counts = [
-        ("maxclients", limits.maxclients, 1..=1_000_000),
-        ("arguments_max", limits.arguments_max, 16..=1 << 20),
-        ("pipeline_max", limits.pipeline_max, 1..=1 << 20),
-        ("uncommitted_max", limits.uncommitted_max, 1..=1 << 24),
-        ("waiters_max", limits.waiters_max, 1..=1 << 24),
-    ];
-    for (name, count, range) in counts {
-        within(&format!("limits.{name}"), count, range)?;
-    }
+    const TIB: u64 = 1 << 40;
+    let size = |name: &str, size: Size, least: u64, most: u64| {
+        within(&format!("limits.{name}"), size, Size(least)..=Size(most))
+    };
+    let most = limits.argument_bytes_max;
+    size("argument_bytes_max", most, 1 << 10, 512 << 20)?;
+    size("line_bytes_max", limits.line_bytes_max, 64, 1 << 20)?;
+    size("query_bytes_max", limits.query_bytes_max, 64 << 10, 3 << 30)?;
+    size("output_bytes_max", limits.output_bytes_max, 64 << 10, TIB)?;
+    size("output_soft_bytes", limits.output_soft_bytes, 64 << 10, TIB)?;
+    size("backlog_bytes_max", limits.backlog_bytes_max, 1 << 10, TIB)?;
+    size(
+        "peer_queue_bytes_max",
+        limits.peer_queue_bytes_max,
+        1 << 20,
+        TIB,
+    )?;
+    let count = |name: &str, count: usize, range| within(&format!("limits.{name}"), count, range);
+    count("maxclients", limits.maxclients, 1..=1_000_000)?;
+    count("arguments_max", limits.arguments_max, 16..=1 << 20)?;
+    count("pipeline_max", limits.pipeline_max, 1..=1 << 20)?;
+    count("uncommitted_max", limits.uncommitted_max, 1..=1 << 24)?;
+    count("waiters_max", limits.waiters_max, 1..=1 << 24)?;
     let soft = Span::from_secs(1)..=Span::from_secs(86_400);
     within("limits.output_soft_time", limits.output_soft_time, soft)?;
-    let argument = limits.argument_bytes_max;
-    for (key, size) in [
-        ("limits.query_bytes_max", limits.query_bytes_max),
-        ("limits.output_bytes_max", limits.output_bytes_max),
-    ] {
-        if size < argument {
-            let problem = "must be at least limits.argument_bytes_max, which is";
-            return wrong(key, format!("{problem} {argument}"));
-        }
-    }
-    Ok(())
+    let argument = ("limits.argument_bytes_max", limits.argument_bytes_max);
+    let query = ("limits.query_bytes_max", limits.query_bytes_max);
+    let output = ("limits.output_bytes_max", limits.output_bytes_max);
+    at_least(query, argument)?;
+    at_least(output, argument)
 }
 
 fn keyspaces(settings: &Settings) -> Checked {

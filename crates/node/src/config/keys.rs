@@ -45,8 +45,10 @@ fn collect(value: &Value, path: &str, keys: &mut Vec<String>) {
 /// Why a key is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// There is no such key; perhaps another one was meant.
-    NoSuch(Option<String>),
+    /// There is no such key; this one was meant.
+    Near(String),
+    /// There is no such key, nor one that is like it; the table has these.
+    Unlike(Vec<String>),
     /// What stands before the last level is a value, and holds no keys.
     NotATable(String),
 }
@@ -64,7 +66,11 @@ pub(super) fn find(template: &Value, key: &str) -> Result<(), Unknown> {
             Some(found) => found,
             // Any name may be a store's.
             None if above == "store" => &inner["NAME"],
-            None => return Err(Unknown::NoSuch(meant(template, inner.keys(), &above, name))),
+            None => {
+                let names = || inner.keys().map(|name| join(&above, name));
+                return Err(meant(template, inner.keys(), &above, name)
+                    .map_or_else(|| Unknown::Unlike(names().collect()), Unknown::Near));
+            }
         };
         if let Some(first) = table.as_array().and_then(|list| list.first()) {
             table = first;

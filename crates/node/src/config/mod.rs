@@ -18,10 +18,14 @@ pub use error::{ConfigError, Origin};
 pub use settings::{Cluster, Limits, Log, Memory, Node, Settings, Timings};
 pub use values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
 
+use check::Wrong;
 use keys::{Unknown, Written};
 
 /// What the names of all variables of ours begin with.
 const PREFIX: &str = "QUORATE_";
+
+/// So much of a line that is no TOML is shown.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// A setting that was given on the command line.
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ pub fn load(
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| layers.wrong_value(error))?;
-    check::check(settings).map_err(|wrong| layers.error(wrong.key, wrong.problem))
+    check::check(settings).map_err(|wrong| layers.broken(wrong))
 }
 
 /// What each layer sets, so that an error can say where the wrong value stands.
@@ -89,7 +93,9 @@ impl Layers {
             let line = error
                 .span()
                 .map_or(0, |span| keys::line_of(&text, span.start));
-            wrong(line, "", error.message().to_owned())
+            let shown = text.lines().nth(line.wrapping_sub(1)).unwrap_or_default();
+            let shown: String = shown.trim().chars().take(SHOWN_CHARS_MAX).collect();
+            wrong(line, "", format!("{}: {shown}", error.message()))
         })?;
         self.written = keys::written(&document);
         for Written { key, line } in &self.written {
@@ -158,16 +164,36 @@ impl Layers {
                 ..
             } => self.error(
                 dotted(key),
-                format!("must be {}, not {unexpected}", plainly(expected)),
+                format!(
+                    "must be {}, not {}",
+                    plainly(expected),
+                    given(&unexpected.to_string())
+                ),
             ),
             config::ConfigError::At { error, key, .. } => {
-                self.error(dotted(key), with_nearest(&error.to_string()))
+                self.error(dotted(key), wrong_type(&with_nearest(&error.to_string())))
             }
             config::ConfigError::NotFound(key) => {
                 self.error(dotted(Some(key)), "is missing".to_owned())
             }
             other => self.error(String::new(), other.to_string()),
         }
+    }
+
+    /// Of two settings that do not go together, one that somebody has set is to blame.
+    fn broken(&self, wrong: Wrong) -> ConfigError {
+        let mut error = self.error(wrong.key, wrong.problem);
+        if let Some(against) = wrong.against.filter(|_| !self.sets(&error.key)) {
+            error.origin = self.error(against.to_owned(), String::new()).origin;
+        }
+        error
+    }
+
+    /// Whether some layer sets the key itself.
+    fn sets(&self, key: &str) -> bool {
+        self.flags.iter().any(|flag| flag.key == key)
+            || self.variables.iter().any(|(_, set)| set == key)
+            || self.written.iter().any(|written| written.key == key)
     }
 
     /// The layer that sets a key last is the one to blame.
@@ -199,10 +225,13 @@ impl Layers {
 
 fn unknown(why: Unknown, spell: impl Fn(&str) -> String) -> String {
     match why {
-        Unknown::NoSuch(Some(near)) => {
+        Unknown::Near(near) => {
             format!("there is no such setting; did you mean {}?", spell(&near))
         }
-        Unknown::NoSuch(None) => "there is no such setting".to_owned(),
+        Unknown::Unlike(all) => {
+            let all: Vec<String> = all.iter().map(|key| spell(key)).collect();
+            format!("there is no such setting; there are {}", all.join(", "))
+        }
         Unknown::NotATable(key) => format!("{} is a value, not a table", spell(&key)),
     }
 }
@@ -215,10 +244,39 @@ fn variable(key: &str) -> String {
 fn plainly(expected: &str) -> &str {
     match expected {
         "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        _ if expected.starts_with("struct ") => "a table",
         _ if expected.contains(" 8 bit integer") => "a whole number from 0 to 255",
         _ if expected.contains("16 bit integer") => "a whole number from 0 to 65535",
         _ if expected.contains("integer") => "a whole number",
         _ => expected,
+    }
+}
+
+/// A value of the wrong type, without the name of the type that it has.
+fn given(unexpected: &str) -> &str {
+    match unexpected {
+        "map" => "a table",
+        "sequence" => "a list",
+        _ => unexpected
+            .split_once('`')
+            .and_then(|(_, value)| value.strip_suffix('`'))
+            .or_else(|| unexpected.strip_prefix("string "))
+            .unwrap_or(unexpected),
+    }
+}
+
+/// What the reader says of a wrong type, as we say it.
+fn wrong_type(problem: &str) -> String {
+    let parts = problem
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.split_once(", expected "));
+    match parts {
+        Some((unexpected, expected)) => {
+            format!("must be {}, not {}", plainly(expected), given(unexpected))
+        }
+        None => problem.to_owned(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::inline;
 use super::limits::Limits;
 use crate::command::Args;
 use crate::command::args::integer;
+use crate::stats::Limit;
 
 /// Why a client's bytes are not a request. It is told, and closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -24,12 +25,18 @@ pub enum ProtocolError {
     /// An inline request does not end.
     #[error("too big inline request")]
     LongInline,
-    /// The number of arguments is none, or above the limit.
+    /// The number of arguments is none.
     #[error("invalid multibulk length")]
     MultibulkLength,
-    /// The length of an argument is none, or above the limit.
+    /// There are more arguments than the limit.
+    #[error("invalid multibulk length")]
+    ManyArguments,
+    /// The length of an argument is none.
     #[error("invalid bulk length")]
     BulkLength,
+    /// An argument is longer than the limit.
+    #[error("invalid bulk length")]
+    LongArgument,
     /// Too many arguments for a client that has not authenticated.
     #[error("unauthenticated multibulk length")]
     UnauthenticatedMultibulk,
@@ -45,6 +52,32 @@ pub enum ProtocolError {
     /// The request as a whole is above the limit.
     #[error("too big request")]
     LongRequest,
+    /// A web browser, perhaps sent here by somebody else's page to do what the client cannot.
+    #[error("this is not a port for HTTP")]
+    Http,
+}
+
+impl ProtocolError {
+    /// The limit that was reached, if that is what is wrong.
+    #[must_use]
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            ProtocolError::LongMultibulkLine
+            | ProtocolError::LongBulkLine
+            | ProtocolError::LongInline => Some(Limit::Line),
+            ProtocolError::ManyArguments => Some(Limit::Arguments),
+            ProtocolError::LongArgument => Some(Limit::Argument),
+            ProtocolError::LongRequest => Some(Limit::Query),
+            ProtocolError::UnauthenticatedMultibulk | ProtocolError::UnauthenticatedBulk => {
+                Some(Limit::Unauthenticated)
+            }
+            ProtocolError::MultibulkLength
+            | ProtocolError::BulkLength
+            | ProtocolError::ExpectedBulk(_)
+            | ProtocolError::UnbalancedQuotes
+            | ProtocolError::Http => None,
+        }
+    }
 }
 
 /// Where one argument lies in a buffer.
@@ -155,10 +188,12 @@ impl RequestParser {
             let Some(line) = self.line(buffer, limits, ProtocolError::LongMultibulkLine)? else {
                 return Ok(Progress::Incomplete(1));
             };
-            let count = integer(&line[1..])
-                .filter(|count| *count <= 0 || *count as usize <= limits.arguments_max)
-                .ok_or(ProtocolError::MultibulkLength)?;
+            let count = integer(&line[1..]).ok_or(ProtocolError::MultibulkLength)?;
+            // A negative number announces nothing, as for Redis.
             self.missing = usize::try_from(count).unwrap_or(0);
+            if self.missing > limits.arguments_max {
+                return Err(ProtocolError::ManyArguments);
+            }
             if !authenticated && self.missing > limits.unauthenticated_arguments_max {
                 return Err(ProtocolError::UnauthenticatedMultibulk);
             }
@@ -199,8 +234,10 @@ impl RequestParser {
             };
             let length = integer(length)
                 .and_then(|length| usize::try_from(length).ok())
-                .filter(|length| *length <= limits.bulk_bytes_max)
                 .ok_or(ProtocolError::BulkLength)?;
+            if length > limits.bulk_bytes_max {
+                return Err(ProtocolError::LongArgument);
+            }
             if !authenticated && length > limits.unauthenticated_bulk_bytes_max {
                 return Err(ProtocolError::UnauthenticatedBulk);
             }
@@ -253,6 +290,11 @@ impl RequestParser {
             end
         };
         inline::split(buffer, length, &mut self.spans)?;
+        if let Some(word) = self.spans.first().map(|span| span.of(buffer))
+            && (word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:"))
+        {
+            return Err(ProtocolError::Http);
+        }
         Ok(Progress::Complete(end + 1))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalRuntime;
@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::client_state::{ClientCard, ClientState, Port};
 use crate::connection::{Connection, Link};
 use crate::node::Node;
+use crate::process;
 use crate::stats::Limit;
 use thread::DataThread;
 
@@ -52,7 +53,7 @@ impl Server {
     /// # Errors
     /// If a port is taken, or the system has no thread or socket left.
     pub fn start(node: &Arc<Node>) -> io::Result<Server> {
-        raise_open_files_limit();
+        fit_clients(node);
         let settings = &node.settings.node;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if settings.threads == 0 {
@@ -159,11 +160,21 @@ async fn accept(thread: Rc<DataThread>, listener: TcpListener, port: Port) {
         match listener.accept().await {
             Ok((socket, peer)) => welcome(&thread, socket, peer, port),
             Err(error) => {
+                if is_out_of_files(&error) {
+                    thread.stats.limit(Limit::OpenFiles).add(1);
+                }
                 tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
 }
 
 /// Begins to serve a client, unless there are too many.
@@ -250,16 +261,20 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// As many open files as the system lets us have: each client is one.
-fn raise_open_files_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    ) {
-        tracing::warn!("cannot raise the limit of open files: {error}");
+/// Makes room for as many clients as there may be. If the system has less, that many may be: who
+/// is refused learns more than who is never accepted.
+fn fit_clients(node: &Node) {
+    let wanted = node.parameters.maxclients.load(Relaxed);
+    let Some(open_files) = process::raise_open_files() else {
+        return;
+    };
+    let most = process::clients_within(open_files);
+    if most < wanted {
+        node.parameters.maxclients.store(most, Relaxed);
+        tracing::warn!(
+            "maxclients is {most} instead of {wanted}: the system lets the process open \
+             {open_files} files, and some are for other things than clients; \
+             raise its hard limit of open files (`ulimit -Hn`)"
+        );
     }
 }

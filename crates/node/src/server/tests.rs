@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::Server;
 use crate::config::Settings;
 use crate::node::Node;
-use crate::stats::Limit;
 use routing::quantity::Size;
 
 struct Running {
@@ -137,10 +136,7 @@ fn garbage_closes_its_sender_and_nobody_else() {
     );
     expect(&mut other, "PING\r\n", "+PONG\r\n");
     running.server.stop();
-    assert_eq!(
-        running.node.stats.totals().limits[Limit::Request as usize],
-        1
-    );
+    assert_eq!(running.node.stats.totals().malformed, 1);
 }
 
 #[test]

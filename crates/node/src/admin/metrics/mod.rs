@@ -52,8 +52,6 @@ pub(super) fn render(admin: &Admin) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
     use std::sync::Arc;
 
     use super::*;
@@ -81,27 +79,6 @@ mod tests {
             };
             render(&admin)
         })
-    }
-
-    #[test]
-    fn the_tool_of_prometheus_accepts_the_metrics() {
-        let text = rendered();
-        let mut promtool = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("promtool is installed: `tests/install`");
-        promtool
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-        let output = promtool.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}\n{text}");
     }
 
     #[test]
