@@ -41,11 +41,13 @@ fix: ## Write what `verify` would ask for: format, simple lints
 	$(CARGO) fmt --all
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-bench: ## Measure: parts in isolation, whole processes beside redis-server
-	$(CARGO) bench -p benches
+bench: ## Measure: whole processes beside redis-server, then the store in isolation
+	$(CARGO) build --release --locked -p node -p benches --bins --benches
+	$(CARGO) bench --locked -p node -p benches --bench beside_redis --bench store
 
 sim: ## Simulate a cluster under faults; SEED=n replays one run
 	$(CARGO) run -p sim -- $(if $(SEED),--seed $(SEED) --trace)
 
-transcripts: ## Rewrite the recorded decisions; review the difference line by line
-	UPDATE_TRANSCRIPTS=1 $(CARGO) test -p cluster --lib transcript
+transcripts: ## Record the sessions that the documentation shows; review the difference
+	$(CARGO) build --workspace --bins --tests --locked
+	UPDATE_TRANSCRIPTS=1 $(CARGO) test --workspace --locked --test blackbox -- documentation::

@@ -7,6 +7,7 @@ mod clients;
 mod compat;
 mod configuration;
 mod deploy;
+mod documentation;
 mod limits;
 mod operations;
 mod protocol_errors;

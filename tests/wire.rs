@@ -28,6 +28,14 @@ impl Wire {
         })
     }
 
+    /// The client's end of the connection.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.get_ref().local_addr()
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

@@ -38,6 +38,9 @@ pub(super) struct Arguments {
 
 /// Starts the nodes, says how to reach them, and stays until it is asked to stop.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    // What is wrong with it is said once, not by every node, and before anything is begun.
+    let check = |config: Option<&Path>| config::load(config, environment(), &[]).map(drop);
+    check(arguments.config.as_deref())?;
     let ports = Ports::of_nodes(arguments.nodes, arguments.port)?;
     let failed =
         |path: &Path, error| Failure::Run(format!("{} cannot be written: {error}", path.display()));
@@ -46,8 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => write_example(&arguments.data).map_err(|(path, error)| failed(&path, error))?,
     };
-    // What is wrong with it is said once, not by every node.
-    config::load(Some(&config), environment(), &[])?;
+    check(Some(&config))?;
 
     let plans: Vec<Plan> = (1..=arguments.nodes)
         .map(|number| Plan::new(number, &ports, &config, &arguments.data))
