@@ -28,7 +28,6 @@ pub(crate) async fn keep_connected(hub: Arc<Hub>, peer: Arc<Peer>) {
         let started = Instant::now();
         match connect(&hub, &peer).await {
             Ok(end) => {
-                hub.metrics.connects.increment(1);
                 tracing::info!(node = %peer.node, "connection to a node ended: {end}");
                 if started.elapsed() >= STABLE {
                     pause = Pause::new(&hub);
@@ -68,6 +67,7 @@ async fn connect(hub: &Arc<Hub>, peer: &Arc<Peer>) -> Result<String, Failure> {
         };
         match opened {
             Ok((_connection, calls, link)) => {
+                hub.metrics.connects.increment(1);
                 let caller = Arc::clone(&peer.caller);
                 let link =
                     session::run_link(hub, Arc::clone(peer), driver, Direction::Initiated, link);
