@@ -64,7 +64,8 @@ impl Serialize for NodeId {
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {
-            self.0.serialize(serializer)
+            // As one piece: a change of many slots names tens of thousands of nodes.
+            serializer.serialize_bytes(&self.0)
         }
     }
 }
@@ -75,8 +76,25 @@ impl<'de> Deserialize<'de> for NodeId {
             let text = String::deserialize(deserializer)?;
             text.parse().map_err(serde::de::Error::custom)
         } else {
-            <[u8; 20]>::deserialize(deserializer).map(NodeId)
+            deserializer.deserialize_bytes(IdBytes)
         }
+    }
+}
+
+struct IdBytes;
+
+impl serde::de::Visitor<'_> for IdBytes {
+    type Value = NodeId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the 20 bytes of a node id")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<NodeId, E> {
+        let bytes = bytes.try_into();
+        bytes
+            .map(NodeId)
+            .map_err(|_| E::custom("a node id has 20 bytes"))
     }
 }
 
@@ -110,6 +128,11 @@ mod tests {
     fn a_node_id_reads_back_what_it_prints() {
         let id = NodeId::from_bytes([0xa7; 20]);
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(
+            postcard::from_bytes(&postcard::to_stdvec(&id).unwrap()),
+            Ok(id)
+        );
+        assert!(postcard::from_bytes::<NodeId>(&[2, 0xa7, 0xa7]).is_err());
         assert!("a7".parse::<NodeId>().is_err());
         assert!("é".repeat(20).parse::<NodeId>().is_err());
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Driver, Waiting};
-use crate::metadata::{Entry, State};
+use crate::metadata::{Applied, Entry, State};
 use crate::replication::{Coordinator, Liveness, Orders, Table};
 use crate::{Member, NodeId, Slot, Time, clock, ring};
 
@@ -12,7 +12,7 @@ const SPARE: usize = 3;
 
 impl<T: Table, K: Waiting> Driver<T, K> {
     pub(super) fn coordinate(self: &Arc<Self>, now: Time) {
-        let state = Arc::clone(&self.seen.lock());
+        let state = Arc::clone(&self.seen.borrow());
         let Some(term) = self.metadata.leads() else {
             *self.coordinator.lock() = None;
             return;
@@ -49,11 +49,11 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             self.replicas.coordinate(now, &member, message);
         }
         for entry in orders.entries {
-            log_entry(&entry);
             let driver = Arc::clone(self);
             let proposed = self.metadata.propose(entry.clone());
             self.tasks.lock().spawn(async move {
                 let applied = proposed.await;
+                log_outcome(&entry, applied.as_ref());
                 let mut leading = driver.coordinator.lock();
                 if let Some((known, coordinator)) = &mut *leading
                     && *known == term
@@ -100,12 +100,16 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 }
 
-fn log_entry(entry: &Entry) {
-    let (what, slots) = match entry {
-        Entry::Fence(slots) => ("fence", slots.len()),
-        Entry::Activate(slots) => ("activate", slots.len()),
-        Entry::Learners(slots) => ("learners", slots.len()),
+/// Without an outcome there is nothing to say: the same is proposed again and again then.
+fn log_outcome(entry: &Entry, applied: Option<&Applied>) {
+    let what = match entry {
+        Entry::Fence(_) => "fence",
+        Entry::Activate(_) => "activate",
+        Entry::Learners(_) => "learners",
         _ => return,
     };
-    tracing::info!(what, slots, "proposes to the metadata group");
+    if let Some(applied) = applied {
+        let slots = applied.slots.len();
+        tracing::info!(what, slots, "the metadata group has decided");
+    }
 }

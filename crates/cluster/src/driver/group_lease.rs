@@ -29,19 +29,9 @@ impl<T: Table, K: Waiting> Driver<T, K> {
 
     /// Whether this node has taken in the entry at `index` before `deadline`.
     async fn seen_by(&self, index: u64, deadline: crate::Time) -> bool {
-        loop {
-            let seen = self.seen.lock().applied();
-            if seen >= index {
-                return true;
-            }
-            let now = clock::now();
-            let newer = self.metadata.newer_than(seen);
-            let waited = tokio::time::timeout(deadline.since(now), newer).await;
-            if waited.is_err() || now >= deadline {
-                return false;
-            }
-            // The loop that follows the metadata is woken by the same news.
-            tokio::task::yield_now().await;
-        }
+        let mut seen = self.seen.subscribe();
+        let taken_in = seen.wait_for(|state| state.applied() >= index);
+        let left = deadline.since(clock::now());
+        matches!(tokio::time::timeout(left, taken_in).await, Ok(Ok(_)))
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Replication, metadata, gossip and links know nothing of each other; they meet here.
 
+mod changes;
 mod coordination;
 mod group_lease;
 mod links;
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::metadata::{Applied, ChangeSlot, Entry, State};
+use self::changes::Changes;
+use crate::metadata::{Applied, Entry, State};
 use crate::replication::{
     Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table,
 };
@@ -84,9 +86,9 @@ pub struct Driver<T: Table, K: Waiting> {
     /// The coordinator and the term of the metadata group in which it leads.
     coordinator: Mutex<Option<(u64, Coordinator)>>,
     /// The state that the replicas were told of.
-    seen: Mutex<Arc<State>>,
+    seen: watch::Sender<Arc<State>>,
     ring: Mutex<(u64, Arc<Vec<Vec<NodeId>>>)>,
-    changes: Mutex<Vec<ChangeSlot>>,
+    changes: Mutex<Changes>,
     /// Something waits in the streams to ourselves.
     loopback: Arc<Notify>,
     tasks: Mutex<JoinSet<()>>,
@@ -111,7 +113,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             gossip,
             links,
             coordinator: Mutex::default(),
-            seen: Mutex::default(),
+            seen: watch::Sender::default(),
             ring: Mutex::default(),
             changes: Mutex::default(),
             loopback: Arc::default(),
@@ -149,7 +151,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             token.resolve(outcome);
         }
         if !out.proposals.is_empty() {
-            self.changes.lock().extend(out.proposals);
+            self.changes.lock().gather(out.proposals);
         }
         if !out.reports.is_empty() {
             let now = clock::now();
@@ -176,24 +178,12 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             self.replicas.tick(now, &mut out);
             self.perform(out);
             self.propose_changes();
+            self.reap();
             if now >= coordinate_at {
                 coordinate_at = now + self.settings.coordinate;
                 self.coordinate(now);
             }
         }
-    }
-
-    /// Sends the changes of in-sync sets that have gathered, as one entry. What becomes of them is
-    /// seen in the placements; a primary that sees nothing proposes again.
-    fn propose_changes(self: &Arc<Self>) {
-        let changes = std::mem::take(&mut *self.changes.lock());
-        if !changes.is_empty() {
-            let proposed = self.metadata.propose(Entry::Change(changes));
-            self.tasks.lock().spawn(async move {
-                let _ = proposed.await;
-            });
-        }
-        self.reap();
     }
 
     /// Forgets tasks that have ended.

@@ -28,7 +28,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 
     fn take_in(&self, state: &Arc<State>) {
-        let old = Arc::clone(&self.seen.lock());
+        let old = Arc::clone(&self.seen.borrow());
         self.take_in_nodes(&old, state);
         let mut before = old.placements();
         let is_new = |(slot, placement): &(Slot, &Arc<crate::Placement>)| {
@@ -45,7 +45,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         self.replicas.placed(clock::now(), changed, &mut out);
         // Only now: a lease of the metadata group counts once this node has seen what was decided
         // before, and a slot that was fenced must not be led by it.
-        *self.seen.lock() = Arc::clone(state);
+        self.seen.send_replace(Arc::clone(state));
         self.perform(out);
     }
 

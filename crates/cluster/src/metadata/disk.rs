@@ -156,13 +156,24 @@ impl Disk {
             .transpose()?)
     }
 
-    /// The entries of the log from `start` to before `end`, as they were written.
-    pub(super) fn entries(&self, start: u64, end: u64) -> Result<Vec<Vec<u8>>, DiskError> {
+    /// The entries of the log from `start` to before `end`, as they were written; fewer, but one at
+    /// least, if they are more than so many bytes.
+    pub(super) fn entries(
+        &self,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<u8>>, DiskError> {
         let read = self.database.begin_read().map_err(boxed)?;
         let log = read.open_table(LOG).map_err(boxed)?;
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for entry in log.range(start..end).map_err(boxed)? {
-            found.push(entry.map_err(boxed)?.1.value().to_vec());
+            let entry = entry.map_err(boxed)?.1.value().to_vec();
+            bytes += entry.len();
+            if bytes > bytes_max && !found.is_empty() {
+                break;
+            }
+            found.push(entry);
         }
         Ok(found)
     }

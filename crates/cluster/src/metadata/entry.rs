@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Lineage, Member, NodeInfo, Slot};
 
+/// How many slots an entry names at most. What concerns more of them takes several entries, so that
+/// none keeps the group from hearing its leader's heartbeats.
+pub const SLOTS_MAX: usize = 1024;
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -38,6 +42,32 @@ pub enum Entry {
     Learners(Vec<LearnersSlot>),
     /// Sets a document.
     Document(Document),
+}
+
+impl Entry {
+    /// Entries that name these slots, each of them [`SLOTS_MAX`] at most.
+    pub(crate) fn of_slots<T>(make: fn(Vec<T>) -> Entry, mut slots: Vec<T>) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        while !slots.is_empty() {
+            let rest = slots.split_off(slots.len().min(SLOTS_MAX));
+            entries.push(make(std::mem::replace(&mut slots, rest)));
+        }
+        entries
+    }
+
+    /// How many slots it names.
+    pub(crate) fn slots(&self) -> usize {
+        match self {
+            Entry::Fence(slots) => slots.len(),
+            Entry::Activate(slots) => slots.len(),
+            Entry::Change(slots) => slots.len(),
+            Entry::Learners(slots) => slots.len(),
+            Entry::Form(_)
+            | Entry::Register { .. }
+            | Entry::Stopped { .. }
+            | Entry::Document(_) => 0,
+        }
+    }
 }
 
 /// How a cluster begins.

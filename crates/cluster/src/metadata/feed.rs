@@ -1,4 +1,4 @@
-//! The node's own copy of the metadata, and who is told when it moves on.
+//! The node's own copy of the metadata, and the entries that led to it lately.
 //!
 //! It has two sources that say the same: the Raft log, where this node is in the group, and what it
 //! pulls from others, where it is not. Whichever is ahead moves the state on; what the other one
@@ -9,42 +9,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use super::{Applied, Entry, State};
+use super::{Entry, State};
 use crate::SharedSlotMap;
 
 /// How many entries are kept for nodes that are behind; who is further behind gets the state.
 const RECENT_MAX: usize = 512;
+/// How many slots these entries may name together: each takes some hundred bytes.
+const RECENT_SLOTS_MAX: usize = 1 << 16;
 
-/// How many updates a subscriber may be behind before it gets the state as a whole.
-const UPDATES_MAX: usize = 256;
-
-/// What a subscriber is told. Updates come in the order of the log, and leave nothing out.
-#[derive(Clone, Debug)]
-pub enum Update {
-    /// These entries were applied, and this is the state after the last of them.
-    Applied(Arc<State>, Arc<[Applied]>),
-    /// The state as a whole: compare it with what was known. The first update is one, as is what
-    /// follows a gap: a snapshot was installed, or the subscriber was slow.
-    Whole(Arc<State>),
-}
-
-/// The state and its subscribers.
+/// The state, and what led to it lately.
 #[derive(Debug)]
 pub(super) struct Feed {
     recent: Mutex<VecDeque<(u64, Entry)>>,
     state: watch::Sender<Arc<State>>,
-    updates: broadcast::Sender<Update>,
     slot_map: Arc<SharedSlotMap>,
-}
-
-/// A subscription to the updates of a node's metadata.
-#[derive(Debug)]
-pub struct Updates {
-    state: watch::Receiver<Arc<State>>,
-    updates: broadcast::Receiver<Update>,
-    applied: Option<u64>,
 }
 
 impl Feed {
@@ -52,7 +32,6 @@ impl Feed {
         Arc::new(Feed {
             recent: Mutex::default(),
             state: watch::Sender::new(Arc::new(State::new(slots))),
-            updates: broadcast::Sender::new(UPDATES_MAX),
             slot_map: Arc::default(),
         })
     }
@@ -69,30 +48,15 @@ impl Feed {
         &self.slot_map
     }
 
-    pub(super) fn subscribe(&self) -> Updates {
-        let updates = self.updates.subscribe();
-        Updates {
-            updates,
-            state: self.state.subscribe(),
-            applied: None,
-        }
-    }
-
-    /// Entries that were applied elsewhere to the state that they led to.
-    pub(super) fn applied(&self, state: &Arc<State>, entries: Vec<(Entry, Applied)>) {
+    /// Entries, with their indexes, that were applied elsewhere to the state that they led to.
+    pub(super) fn applied(&self, state: &Arc<State>, entries: Vec<(u64, Entry)>) {
         let mut recent = self.recent.lock();
         let known = self.state.borrow().applied();
-        let mut applied = Vec::new();
-        for (entry, what) in entries {
-            if what.index > known {
-                recent.push_back((what.index, entry));
-                applied.push(what);
-            }
-        }
-        let surplus = recent.len().saturating_sub(RECENT_MAX);
-        recent.drain(..surplus);
-        if !applied.is_empty() {
-            self.publish(Update::Applied(Arc::clone(state), applied.into()));
+        if state.applied() > known {
+            let news = entries.into_iter().filter(|(index, _)| *index > known);
+            recent.extend(news);
+            bound(&mut recent);
+            self.publish(Arc::clone(state));
         }
     }
 
@@ -104,14 +68,12 @@ impl Feed {
             return;
         }
         let mut state = State::clone(&current);
-        let mut applied = Vec::new();
-        for (index, entry) in entries {
-            if index > state.applied() {
-                let what = state.apply(index, &entry);
-                applied.push((entry, what));
+        for (index, entry) in &entries {
+            if *index > state.applied() {
+                state.apply(*index, entry);
             }
         }
-        self.applied(&Arc::new(state), applied);
+        self.applied(&Arc::new(state), entries);
     }
 
     /// A whole state from another node, or from a snapshot.
@@ -119,7 +81,7 @@ impl Feed {
         let mut recent = self.recent.lock();
         if state.applied() > self.state.borrow().applied() {
             recent.clear();
-            self.publish(Update::Whole(state));
+            self.publish(state);
         }
     }
 
@@ -139,44 +101,21 @@ impl Feed {
         })
     }
 
-    /// Called with the lock held, so that subscribers see one order.
-    fn publish(&self, update: Update) {
-        let (Update::Applied(state, _) | Update::Whole(state)) = &update;
-        let state = Arc::clone(state);
+    /// Called with the lock held, so that all see one order.
+    fn publish(&self, state: Arc<State>) {
         self.slot_map.offer(Arc::clone(&state));
         self.state.send_replace(state);
-        // Nobody may be listening.
-        let _ = self.updates.send(update);
     }
 }
 
-impl Updates {
-    /// The next update; `None` when the node's metadata has ended.
-    pub async fn next(&mut self) -> Option<Update> {
-        let Some(known) = self.applied else {
-            return Some(self.whole());
+/// Drops the oldest entries above what is kept.
+fn bound(recent: &mut VecDeque<(u64, Entry)>) {
+    let mut kept: usize = recent.iter().map(|(_, entry)| entry.slots()).sum();
+    while recent.len() > RECENT_MAX || kept > RECENT_SLOTS_MAX {
+        let Some((_, dropped)) = recent.pop_front() else {
+            return;
         };
-        loop {
-            match self.updates.recv().await {
-                Ok(update) => {
-                    let (Update::Applied(state, _) | Update::Whole(state)) = &update;
-                    // What a whole state had in it already is not told again.
-                    if state.applied() > known {
-                        self.applied = Some(state.applied());
-                        return Some(update);
-                    }
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some(self.whole()),
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    fn whole(&mut self) -> Update {
-        self.updates = self.updates.resubscribe();
-        let state = Arc::clone(&self.state.borrow());
-        self.applied = Some(state.applied());
-        Update::Whole(state)
+        kept -= dropped.slots();
     }
 }
 
@@ -237,26 +176,19 @@ mod tests {
         assert_eq!(feed.since(2), Some(vec![entry(3)]));
     }
 
-    #[tokio::test]
-    async fn a_subscriber_hears_everything_in_order_and_a_slow_one_the_whole() {
+    #[test]
+    fn what_is_kept_is_bounded_by_what_it_takes() {
         let feed = Feed::new(16);
         feed.pulled(0, vec![(1, form())]);
-        let mut updates = feed.subscribe();
-        assert!(matches!(updates.next().await, Some(Update::Whole(state)) if state.applied() == 1));
-        feed.pulled(1, vec![entry(2), entry(3)]);
-        let Some(Update::Applied(state, applied)) = updates.next().await else {
-            panic!()
+        let fence = |slot| crate::metadata::FenceSlot {
+            slot: crate::Slot::new(slot).unwrap(),
+            rev: 0,
         };
-        assert_eq!(
-            applied.iter().map(|what| what.index).collect::<Vec<_>>(),
-            [2, 3]
-        );
-        assert_eq!(state.applied(), 3);
-        for index in 4..=4 + UPDATES_MAX as u64 {
-            feed.pulled(index - 1, vec![entry(index)]);
+        let full = Entry::Fence((0..1024).map(fence).collect());
+        for index in 2..100 {
+            feed.pulled(index - 1, vec![(index, full.clone())]);
         }
-        assert!(matches!(updates.next().await, Some(Update::Whole(_))));
-        feed.pulled(4 + UPDATES_MAX as u64, vec![entry(1000)]);
-        assert!(matches!(updates.next().await, Some(Update::Applied(s, _)) if s.applied() == 1000));
+        assert_eq!(feed.since(35), None);
+        assert_eq!(feed.since(36).unwrap().len(), 63);
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::disk::{Disk, DiskError, Fact, Write};
-use super::feed::{Feed, Updates};
+use super::feed::Feed;
 use super::founding::Stage;
 use super::log_store::LogStore;
 use super::network::{self, Network};
@@ -158,12 +158,6 @@ impl Group {
     #[must_use]
     pub fn watch_state(&self) -> watch::Receiver<Arc<State>> {
         self.inner.feed.watch()
-    }
-
-    /// Everything that is applied from now on, in order.
-    #[must_use]
-    pub fn updates(&self) -> Updates {
-        self.inner.feed.subscribe()
     }
 
     /// The slot map, always as new as the state.

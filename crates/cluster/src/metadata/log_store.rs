@@ -22,6 +22,14 @@ impl LogStore {
     pub(super) fn new(disk: Arc<Disk>) -> LogStore {
         LogStore { disk }
     }
+
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<RaftEntry>, StorageError> {
+        let read = || -> Result<Vec<RaftEntry>, DiskError> {
+            let entries = self.disk.entries(start, end, bytes_max)?;
+            entries.iter().map(|bytes| decode(bytes)).collect()
+        };
+        read().map_err(|error| read_failed(&error))
+    }
 }
 
 fn read_failed(error: &DiskError) -> StorageError {
@@ -35,6 +43,10 @@ fn write_failed(error: &DiskError) -> StorageError {
 fn decode(bytes: &[u8]) -> Result<RaftEntry, DiskError> {
     Ok(postcard::from_bytes(bytes)?)
 }
+
+/// About how many bytes of entries go to another voter at once; one entry always does. Until they
+/// are on its disk no heartbeat reaches it, and the library gives it no longer than one.
+const APPEND_BYTES_MAX: usize = 256 << 10;
 
 impl RaftLogReader<Types> for LogStore {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
@@ -51,15 +63,15 @@ impl RaftLogReader<Types> for LogStore {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        let entries = self
-            .disk
-            .entries(start, end)
-            .map_err(|error| read_failed(&error))?;
-        let entries = entries
-            .iter()
-            .map(|bytes| decode(bytes))
-            .collect::<Result<_, _>>();
-        entries.map_err(|error| read_failed(&error))
+        self.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, StorageError> {
+        self.read(start, end, APPEND_BYTES_MAX)
     }
 }
 

@@ -59,7 +59,6 @@ pub use state::{DocumentRecord, NodeRecord, State};
 pub use self::{
     bootstrap::{BootstrapSettings, bootstrap},
     disk::{Disk, DiskError},
-    feed::{Update, Updates},
     group::{Group, GroupError, Leadership, Leading},
     propose::{LeaseError, ProposeError, RegisterError},
     settings::GroupSettings,

@@ -34,9 +34,9 @@ pub struct GroupSettings {
 impl Default for GroupSettings {
     fn default() -> GroupSettings {
         GroupSettings {
-            heartbeat: Duration::from_millis(120),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(450),
+            heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(750),
             call_timeout: Duration::from_secs(1),
             propose_timeout: Duration::from_secs(3),
             pull_wait: Duration::from_secs(2),

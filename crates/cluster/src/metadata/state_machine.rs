@@ -102,7 +102,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 EntryPayload::Normal(entry) => {
                     answer = Arc::make_mut(&mut self.state).apply(index, &entry);
-                    changes.push((entry, answer.clone()));
+                    changes.push((index, entry));
                 }
             }
             answers.push(answer);

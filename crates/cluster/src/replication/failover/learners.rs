@@ -19,11 +19,10 @@ impl Coordinator {
         if asked {
             return None;
         }
-        let copies = usize::from(look.state.replication_factor());
-        let complete = placement.in_sync.len() >= copies && placement.learners.is_empty();
-        if complete && placement.in_sync.iter().all(|member| look.is_up(member)) {
+        if look.is_complete(placement) {
             return None;
         }
+        let copies = usize::from(look.state.replication_factor());
         let is_held = |node: &NodeId| {
             // A node that is away for a moment keeps its place.
             let back_soon = self

@@ -86,6 +86,8 @@ pub struct Coordinator {
     away: BTreeMap<NodeId, Time>,
     /// The placements for which learners were proposed, and when.
     taught: BTreeMap<Slot, (u64, Time)>,
+    /// The state in which nothing was left to do, as long as all its nodes are up.
+    settled: Option<u64>,
 }
 
 /// What a tick looks at.
@@ -118,6 +120,14 @@ impl Look<'_> {
         let (dead, liveness) = self.at(member);
         !dead && liveness == Liveness::Up
     }
+
+    /// Whether the slot has all its copies, on members that are up.
+    fn is_complete(&self, placement: &Placement) -> bool {
+        let copies = usize::from(self.state.replication_factor());
+        placement.in_sync.len() >= copies
+            && placement.learners.is_empty()
+            && placement.in_sync.iter().all(|member| self.is_up(member))
+    }
 }
 
 impl Coordinator {
@@ -129,6 +139,7 @@ impl Coordinator {
             work: BTreeMap::new(),
             away: BTreeMap::new(),
             taught: BTreeMap::new(),
+            settled: None,
         }
     }
 
@@ -155,7 +166,11 @@ impl Coordinator {
             ring,
             found: RefCell::default(),
         };
-        self.watch_nodes(&look);
+        let all_up = self.watch_nodes(&look);
+        if all_up && self.settled == Some(state.applied()) {
+            return;
+        }
+        let mut settled = all_up;
         let (mut fences, mut learners, mut activations) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, placement) in state.placements() {
             if placement.in_sync.is_empty() {
@@ -168,6 +183,7 @@ impl Coordinator {
             {
                 self.work.remove(&slot);
             }
+            settled &= placement.primary.is_some() && look.is_complete(placement);
             if self.work.contains_key(&slot) {
                 activations.extend(self.step(slot, placement, &look, orders));
                 continue;
@@ -190,15 +206,11 @@ impl Coordinator {
                 }
             }
         }
-        orders
-            .entries
-            .extend((!fences.is_empty()).then_some(Entry::Fence(fences)));
-        orders
-            .entries
-            .extend((!activations.is_empty()).then_some(Entry::Activate(activations)));
-        orders
-            .entries
-            .extend((!learners.is_empty()).then_some(Entry::Learners(learners)));
+        self.settled = (settled && self.work.is_empty()).then_some(state.applied());
+        let entries = &mut orders.entries;
+        entries.extend(Entry::of_slots(Entry::Fence, fences));
+        entries.extend(Entry::of_slots(Entry::Activate, activations));
+        entries.extend(Entry::of_slots(Entry::Learners, learners));
     }
 
     /// What became of an entry of [`Orders::entries`]; `None` if nobody knows.
@@ -283,7 +295,8 @@ impl Coordinator {
         self.work.get_mut(&slot).filter(fenced)
     }
 
-    fn watch_nodes(&mut self, look: &Look<'_>) {
+    /// Notes who is away. Says whether nobody is.
+    fn watch_nodes(&mut self, look: &Look<'_>) -> bool {
         for node in look.state.nodes().keys() {
             let is_up = look
                 .state
@@ -295,6 +308,7 @@ impl Coordinator {
                 self.away.entry(*node).or_insert(look.now);
             }
         }
+        self.away.is_empty()
     }
 
     /// Whether the slot's next step depends on an entry whose outcome is not known yet. It is not
