@@ -4,6 +4,7 @@
 mod any_port;
 mod cli;
 mod clients;
+mod cluster;
 mod compat;
 mod configuration;
 mod deploy;

@@ -53,6 +53,11 @@ fn the_metrics_of_a_node_are_those_that_prometheus_accepts() {
             "{sample} in\n{metrics}"
         );
     }
+    prometheus_accepts(&metrics);
+}
+
+/// Whether `promtool` has nothing to say about these metrics.
+pub(crate) fn prometheus_accepts(metrics: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

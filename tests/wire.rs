@@ -20,8 +20,17 @@ impl Wire {
     /// # Errors
     /// If nobody accepts it.
     pub fn connect(address: SocketAddr) -> io::Result<Wire> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        Wire::connect_within(address, REPLY_TIMEOUT)
+    }
+
+    /// Connects to somebody who may take no longer than this for that, or between two words of a
+    /// reply.
+    ///
+    /// # Errors
+    /// If nobody accepts it.
+    pub fn connect_within(address: SocketAddr, timeout: Duration) -> io::Result<Wire> {
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_read_timeout(Some(timeout))?;
         stream.set_nodelay(true)?;
         Ok(Wire {
             stream: BufReader::new(stream),
