@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::harness::{Quorate, eventually, free_ports};
+use tests::harness::{PATIENCE, Quorate, eventually, free_ports, within};
 use tests::wire::{Content, Frame, Wire, request};
 
 /// Enough to meet every node many times in one pipeline.
 const KEYS: usize = 1_000;
+/// An error comes after a second, and more if the machine is busy.
+const LATE: Duration = Duration::from_secs(10);
 
 /// Three nodes that have found each other and serve all slots.
 fn cluster() -> [Quorate; 3] {
@@ -53,6 +55,22 @@ fn pipeline(address: SocketAddr, requests: &[Vec<String>]) -> Vec<Frame> {
     requests.iter().map(|_| wire.receive().unwrap()).collect()
 }
 
+/// As [`pipeline`]; all of it is sent again as long as one of the replies is a refusal, for on a
+/// machine that is busy enough the nodes take each other for dead.
+fn served(address: SocketAddr, requests: &[Vec<String>]) -> Vec<Frame> {
+    eventually("requests are served", || {
+        let replies = pipeline(address, requests);
+        (!replies.iter().any(is_refused)).then_some(replies)
+    })
+}
+
+/// Errors that a client gets while a slot has no primary that serves.
+fn is_refused(frame: &Frame) -> bool {
+    let refusals = ["CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS ", "UNCERTAIN "];
+    let is_one = |refusal: &&str| text(frame).starts_with(*refusal);
+    frame.kind == b'-' && refusals.iter().any(is_one)
+}
+
 fn text(frame: &Frame) -> String {
     match &frame.content {
         Content::Line(text) | Content::Text(text) => String::from_utf8(text.clone()).unwrap(),
@@ -71,7 +89,7 @@ fn every_node_serves_all_slots_by_its_any_port_in_order() {
             let append = vec!["APPEND".to_owned(), set[1].clone(), "!".to_owned()];
             requests.extend([set, append, get]);
         }
-        for (index, replies) in pipeline(node.any_port, &requests).chunks(3).enumerate() {
+        for (index, replies) in served(node.any_port, &requests).chunks(3).enumerate() {
             assert_eq!(text(&replies[0]), "OK");
             assert_eq!(text(&replies[2]), format!("{value}:{index}!"));
         }
@@ -86,7 +104,7 @@ fn every_node_serves_all_slots_by_its_any_port_in_order() {
             many("DEL"),
             many("TOUCH"),
         ];
-        let replies = pipeline(node.any_port, &requests);
+        let replies = served(node.any_port, &requests);
         assert_eq!(text(&replies[0]), "OK");
         let Content::Items(values) = &replies[1].content else {
             panic!("{:?}", replies[1])
@@ -102,7 +120,7 @@ fn moved_leads_to_the_primary(nodes: &[Quorate; 3]) {
     let mut led = BTreeMap::new();
     for index in 0..50 {
         let get = vec!["GET".to_owned(), key(index)];
-        let reply = text_or_null(&pipeline(nodes[0].cluster_port, std::slice::from_ref(&get))[0]);
+        let reply = text_or_null(&served(nodes[0].cluster_port, std::slice::from_ref(&get))[0]);
         let Some((_, address)) = reply
             .strip_prefix("MOVED ")
             .and_then(|to| to.split_once(' '))
@@ -128,9 +146,18 @@ fn text_or_null(frame: &Frame) -> String {
     }
 }
 
+fn request_of(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The reply, whatever it is.
 fn ask(address: SocketAddr, words: &[&str]) -> Frame {
-    let words = words.iter().map(|word| (*word).to_owned()).collect();
-    pipeline(address, &[words]).remove(0)
+    pipeline(address, &[request_of(words)]).remove(0)
+}
+
+/// The reply, which is no refusal.
+fn answer(address: SocketAddr, words: &[&str]) -> Frame {
+    served(address, &[request_of(words)]).remove(0)
 }
 
 fn number(frame: &Frame) -> i64 {
@@ -182,8 +209,7 @@ fn commands_about_all_keys_mean_the_whole_cluster_on_every_any_port() {
     let nodes = cluster();
     let any_ports = nodes.each_ref().map(|node| node.any_port);
     for (index, port) in any_ports.into_iter().enumerate() {
-        let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let mut requests: Vec<Vec<String>> = vec![command(&["FLUSHDB", "SYNC"])];
+        let mut requests = vec![request_of(&["FLUSHDB", "SYNC"])];
         requests.extend(sets("v"));
         let further: [&[&str]; 5] = [
             &["DBSIZE"],
@@ -192,63 +218,62 @@ fn commands_about_all_keys_mean_the_whole_cluster_on_every_any_port() {
             &["SET", "x", "1"],
             &["DBSIZE"],
         ];
-        requests.extend(further.map(command));
-        let replies = pipeline(port, &requests);
+        requests.extend(further.map(request_of));
+        let replies = served(port, &requests);
         let last: Vec<String> = replies[KEYS + 1..].iter().map(text).collect();
-        assert_eq!(
-            last,
-            [&*KEYS.to_string(), "OK", "0", "OK", "1"],
-            "a pipeline keeps its order"
-        );
+        let in_order = [&*KEYS.to_string(), "OK", "0", "OK", "1"];
+        assert_eq!(last, in_order, "a pipeline keeps its order");
         for other in any_ports {
-            assert_eq!(number(&ask(other, &["DBSIZE"])), 1);
-            assert_eq!(text(&ask(other, &["RANDOMKEY"])), "x");
+            assert_eq!(number(&answer(other, &["DBSIZE"])), 1);
+            assert_eq!(text(&answer(other, &["RANDOMKEY"])), "x");
         }
-        let flush = if index == 0 { "FLUSHALL" } else { "FLUSHDB" };
-        assert_eq!(text(&ask(port, &[flush, "ASYNC"])), "OK");
+        let flush = ["FLUSHALL", "FLUSHDB"][index % 2];
+        assert_eq!(text(&answer(port, &[flush, "ASYNC"])), "OK");
         for other in any_ports {
-            assert_eq!(number(&ask(other, &["DBSIZE"])), 0);
-            assert_eq!(texts(&ask(other, &["KEYS", "*"])), BTreeSet::new());
-            assert_eq!(ask(other, &["RANDOMKEY"]).content, Content::Null);
-            let empty = scanned(&ask(other, &["SCAN", "0"]));
+            assert_eq!(number(&answer(other, &["DBSIZE"])), 0);
+            assert_eq!(texts(&answer(other, &["KEYS", "*"])), BTreeSet::new());
+            assert_eq!(answer(other, &["RANDOMKEY"]).content, Content::Null);
+            let empty = scanned(&answer(other, &["SCAN", "0"]));
             assert_eq!(empty, Some(("0".to_owned(), BTreeSet::new())));
         }
     }
-    pipeline(any_ports[0], &sets("v"));
+    served(any_ports[0], &sets("v"));
     let mut drawn = BTreeSet::new();
     for port in any_ports {
-        assert_eq!(number(&ask(port, &["DBSIZE"])), KEYS as i64);
-        assert_eq!(texts(&ask(port, &["KEYS", "key:*"])), all_keys());
-        assert_eq!(texts(&ask(port, &["KEYS", "key:77"])).len(), 1);
+        assert_eq!(number(&answer(port, &["DBSIZE"])), KEYS as i64);
+        assert_eq!(texts(&answer(port, &["KEYS", "key:*"])), all_keys());
+        assert_eq!(texts(&answer(port, &["KEYS", "key:77"])).len(), 1);
         assert_eq!(scan_all(&[port], "1000000"), all_keys());
-        let randoms = vec![vec!["RANDOMKEY".to_owned()]; 40];
-        drawn.extend(pipeline(port, &randoms).iter().map(text));
+        let randoms = vec![request_of(&["RANDOMKEY"]); 40];
+        drawn.extend(served(port, &randoms).iter().map(text));
     }
-    assert!(
-        drawn.len() > 60 && drawn.is_subset(&all_keys()),
-        "{drawn:?}"
-    );
+    assert!(drawn.len() > 60, "of 120 draws few are the same: {drawn:?}");
+    assert!(drawn.is_subset(&all_keys()), "{drawn:?}");
     assert_eq!(scan_all(&any_ports, "10"), all_keys());
     each_cluster_port_means_its_own_slots(&nodes);
 }
 
 fn each_cluster_port_means_its_own_slots(nodes: &[Quorate; 3]) {
-    let mut found = BTreeSet::new();
-    for node in nodes {
-        let keys = texts(&ask(node.cluster_port, &["KEYS", "*"]));
-        assert_eq!(
-            number(&ask(node.cluster_port, &["DBSIZE"])),
-            keys.len() as i64
-        );
-        assert_eq!(scan_all(&[node.cluster_port], "100"), keys);
-        assert!(keys.contains(&text(&ask(node.cluster_port, &["RANDOMKEY"]))));
-        assert!(keys.is_disjoint(&found), "a key has two primaries");
-        found.extend(keys);
-    }
-    assert_eq!(found, all_keys());
-    assert_eq!(text(&ask(nodes[0].cluster_port, &["FLUSHALL"])), "OK");
-    assert_eq!(number(&ask(nodes[0].cluster_port, &["DBSIZE"])), 0);
-    assert!(number(&ask(nodes[1].any_port, &["DBSIZE"])) > 0);
+    // A slot may change hands between two of the questions.
+    eventually("the nodes' own keys are all keys", || {
+        let mut found = BTreeSet::new();
+        let mut sum = 0;
+        for port in nodes.each_ref().map(|node| node.cluster_port) {
+            let keys = texts(&answer(port, &["KEYS", "*"]));
+            let size = number(&answer(port, &["DBSIZE"]));
+            let random = text(&answer(port, &["RANDOMKEY"]));
+            let agree = scan_all(&[port], "100") == keys && size == keys.len() as i64;
+            if !agree || keys.len() == KEYS || !keys.contains(&random) {
+                return None;
+            }
+            sum += keys.len();
+            found.extend(keys);
+        }
+        (sum == KEYS && found == all_keys()).then_some(())
+    });
+    let [first, second, _] = nodes;
+    assert_eq!(text(&answer(first.cluster_port, &["FLUSHALL"])), "OK");
+    assert!(number(&answer(second.any_port, &["DBSIZE"])) > 0);
 }
 
 #[test]
@@ -279,65 +304,43 @@ fn a_scan_shows_what_is_there_all_the_time_whatever_else_comes_and_goes() {
     });
 }
 
-/// Errors that a client gets while a slot has no primary that serves.
-fn is_refused(frame: &Frame) -> bool {
-    let refusals = ["CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS ", "UNCERTAIN "];
-    frame.kind == b'-'
-        && refusals
-            .iter()
-            .any(|refusal| text(frame).starts_with(refusal))
-}
-
 #[test]
 fn without_one_node_the_answers_are_whole_and_without_two_there_are_none() {
     let nodes = cluster();
     let [first, second, third] = &nodes;
     let alive = [first.any_port, second.any_port];
     let begun = ["SCAN", "0", "COUNT", "300"];
-    let (cursor, mut found) = scanned(&ask(third.any_port, &begun)).unwrap();
+    let (mut cursor, mut found) = scanned(&answer(third.any_port, &begun)).unwrap();
     third.process.signal(Signal::KILL);
     for port in alive {
-        eventually("the keys are counted without the node that is gone", || {
+        within(2 * PATIENCE, "keys are counted without the third", || {
             let size = ask(port, &["DBSIZE"]);
-            assert!(
-                is_refused(&size) || number(&size) == KEYS as i64,
-                "{}",
-                size.shown()
-            );
+            let counted = !is_refused(&size);
+            assert!(!counted || number(&size) == KEYS as i64, "{}", size.shown());
             let keys = ask(port, &["KEYS", "*"]);
-            assert!(is_refused(&keys) || texts(&keys) == all_keys());
-            (!is_refused(&size) && !is_refused(&keys)).then_some(())
+            let shown = !is_refused(&keys);
+            assert!(!shown || texts(&keys) == all_keys());
+            (counted && shown).then_some(())
         });
     }
-    let mut cursor = cursor;
     while cursor != "0" {
-        let (next, keys) = scanned(&ask(alive[0], &["SCAN", &cursor])).unwrap();
+        let (next, keys) = scanned(&answer(alive[0], &["SCAN", &cursor])).unwrap();
         found.extend(keys);
         cursor = next;
     }
-    assert_eq!(
-        found,
-        all_keys(),
-        "a cursor of the node that is gone goes on elsewhere"
-    );
-    eventually("everything is emptied with two copies", || {
-        let reply = ask(alive[1], &["FLUSHALL"]);
-        assert!(is_refused(&reply) || text(&reply) == "OK");
-        (!is_refused(&reply)).then_some(())
-    });
-    assert_eq!(alive.map(|port| number(&ask(port, &["DBSIZE"]))), [0, 0]);
+    assert_eq!(found, all_keys(), "a cursor of the third goes on elsewhere");
+    assert_eq!(text(&answer(alive[1], &["FLUSHALL"])), "OK");
+    let sizes = alive.map(|port| number(&answer(port, &["DBSIZE"])));
+    assert_eq!(sizes, [0, 0]);
 
-    pipeline(alive[0], &sets("v"));
+    served(alive[0], &sets("v"));
     second.process.signal(Signal::KILL);
     let commands: [&[&str]; 4] = [&["DBSIZE"], &["KEYS", "*"], &["RANDOMKEY"], &["FLUSHALL"]];
     for words in commands.into_iter().cycle().take(8) {
         let asked = Instant::now();
         let reply = ask(alive[0], words);
         assert!(is_refused(&reply), "{words:?}: {}", reply.shown());
-        assert!(
-            asked.elapsed() < Duration::from_secs(5),
-            "{words:?} took too long"
-        );
+        assert!(asked.elapsed() < LATE, "{words:?} took too long");
     }
     eventually("no slot is scanned any more", || {
         is_refused(&ask(alive[0], &["SCAN", "0"])).then_some(())

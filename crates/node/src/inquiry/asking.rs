@@ -23,7 +23,7 @@ use crate::outbox::UNREACHABLE;
 
 /// The pause before slots are asked again of which nothing was said; doubled with each one.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_millis(40);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// What an answer may take longer than the node that is asked may wait.
 const GRACE: Duration = Duration::from_millis(100);
 

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::replication::{Need, Out, Refusal};
@@ -67,7 +68,7 @@ pub(crate) async fn share(
     let mut parts = match question {
         Question::Count => share.counts(wanted).await,
         Question::Sample => share.samples(wanted).await,
-        Question::Empty => share.empties(wanted).await,
+        Question::Empty => share.empties(wanted, timeouts.write).await,
         Question::Walk(walk) => share.walks(walk, wanted).await,
     };
     let waits = share.waits;
@@ -173,9 +174,14 @@ impl Share<'_> {
         }
     }
 
-    async fn empties(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+    /// After `within` it stops: whoever asked has given up, and writes again what would be gone.
+    async fn empties(&mut self, wanted: &[Wanted], within: Duration) -> Vec<Part> {
+        let until = clock::now() + within;
         let mut parts = Vec::with_capacity(wanted.len());
         for &(slot, _) in wanted {
+            if clock::now() > until {
+                break;
+            }
             let emptied = empty_slot(self.node, slot, &mut self.waits);
             parts.push(Part::new(slot, end(emptied)));
             self.did(STEPS_TO_EMPTY).await;
