@@ -122,6 +122,15 @@ fn replies_that_are_left_unread_are_bounded() {
         .unwrap();
     client.is_closed().unwrap();
     narrow.reached("output_bytes_max", 0.0);
+
+    // Where the values come from several slots, the reply is not even put together.
+    let mut client = narrow.client();
+    client.ask(&[b"SET", b"other", &long]).unwrap();
+    let words = [b"MGET".as_slice(), b"long", b"long", b"other", b"other"];
+    assert_eq!(
+        client.ask(&words).unwrap().shown(),
+        "-ERR the values are too long for one reply, ask for fewer"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
 use crate::others::DOWN;
 use crate::outbox::carried;
-use crate::resp::{Reply, RespVersion, Span};
+use crate::resp::{REPLY_TOO_LONG, Reply, RespVersion, Span};
 
 /// The hint of the commands that may be split.
 pub(crate) const TIP: &str = "request_policy:multi_shard";
@@ -71,6 +71,9 @@ pub(crate) fn split(
 ) -> Result<(), CommandError> {
     let version = session.client.version;
     let (mut parts, keys) = parts_of(command, request)?;
+    let join = Join::of(command);
+    // A longer reply would not be written; each part of it is bounded by itself.
+    let mut room = session.node.parameters.limits.load().output_bytes_max;
     for (slot, part) in &mut parts {
         let is_here = !replies.gather.outbox.holds(*slot)
             && run_part(session, *slot, command, handler, request, part);
@@ -80,8 +83,10 @@ pub(crate) fn split(
             part.carried = Some(outbox.post(*slot, command, version, words));
             session.client.written.more |= command.has(flag::WRITE);
         }
+        if join == Join::InOrder {
+            room = room.checked_sub(part.reply.len()).ok_or(REPLY_TOO_LONG)?;
+        }
     }
-    let join = Join::of(command);
     let write = command.has(flag::WRITE);
     let mut parts: Vec<Part> = parts.into_values().collect();
     if parts.iter().all(Part::is_there) {

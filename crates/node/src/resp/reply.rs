@@ -14,6 +14,11 @@ use redis_protocol::resp3::types::{BorrowedFrame, VerbatimStringFormat};
 
 use crate::error::CommandError;
 
+/// Bytes of values in one reply: a request may name the same long value a million times.
+pub(crate) const REPLY_BYTES_MAX: usize = 1 << 30;
+/// What is answered instead of more.
+pub(crate) const REPLY_TOO_LONG: &str = "ERR the values are too long for one reply, ask for fewer";
+
 /// Which version of the protocol a client has chosen with `HELLO`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RespVersion {

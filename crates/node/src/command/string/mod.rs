@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::Args;
 use crate::error::CommandError;
-use crate::resp::Reply;
+use crate::resp::{REPLY_BYTES_MAX, REPLY_TOO_LONG, Reply};
 use crate::store::Tx;
 
 type Answer<'t> = Result<Reply<'t>, CommandError>;
@@ -24,15 +24,12 @@ pub(super) fn get<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     Ok(Reply::bulk_or_null(tx.string(args.key()?)))
 }
 
-/// Bytes of values in one reply: a request may name the same long value a million times.
-const REPLY_BYTES_MAX: usize = 1 << 30;
-
 /// `MGET key [key …]`
 pub(super) fn mget<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let values = tx.strings(args.clone());
     let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
     if bytes > REPLY_BYTES_MAX {
-        return Err("ERR the values are too long for one reply, ask for fewer".into());
+        return Err(REPLY_TOO_LONG.into());
     }
     Ok(Reply::Array(
         values.into_iter().map(Reply::bulk_or_null).collect(),
