@@ -1,7 +1,9 @@
 //! The command line: how its processes begin and end, and the cluster that `dev` runs.
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -109,6 +111,34 @@ fn no_node_outlives_a_dev_that_is_killed() {
     dev.process.signal(Signal::KILL);
     assert_eq!(dev.process.ends().signal(), Some(9));
     are_gone(&nodes);
+}
+
+/// Whether any process was started with this folder as its data.
+fn is_used(data: &Path) -> bool {
+    let data = data.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(data))
+}
+
+#[test]
+fn no_node_outlives_a_dev_that_ends_while_it_starts() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        for last in 1..=3 {
+            let folder = folder();
+            let data = folder.path().join("data");
+            let mut command = quorate();
+            command.args(["dev", "--port", "0", "--data"]).arg(&data);
+            let mut dev = Process::start("dev", &mut command, folder.path());
+            eventually("a node begins", || {
+                is_used(&data.join(last.to_string())).then_some(())
+            });
+            dev.signal(signal);
+            dev.ends();
+            eventually("no node is left", || (!is_used(&data)).then_some(()));
+        }
+    }
 }
 
 #[test]
