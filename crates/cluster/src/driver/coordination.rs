@@ -100,7 +100,6 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 }
 
-/// Without an outcome there is nothing to say: the same is proposed again and again then.
 fn log_outcome(entry: &Entry, applied: Option<&Applied>) {
     let what = match entry {
         Entry::Fence(_) => "fence",
@@ -110,6 +109,6 @@ fn log_outcome(entry: &Entry, applied: Option<&Applied>) {
     };
     if let Some(applied) = applied {
         let slots = applied.slots.len();
-        tracing::info!(what, slots, "the metadata group has decided");
+        tracing::debug!(what, slots, "the metadata group has decided");
     }
 }

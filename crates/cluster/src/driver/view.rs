@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Driver, Waiting};
 use crate::metadata::State;
 use crate::replication::{Out, Table};
-use crate::{Incarnation, Member, Slot, clock};
+use crate::{Incarnation, Member, Placement, Slot, clock};
 
 /// What is to be done when the cluster is known.
 pub(super) type Formed = Box<dyn FnOnce(&State) + Send>;
@@ -31,7 +31,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         let old = Arc::clone(&self.seen.borrow());
         self.take_in_nodes(&old, state);
         let mut before = old.placements();
-        let is_new = |(slot, placement): &(Slot, &Arc<crate::Placement>)| {
+        let is_new = |(slot, placement): &(Slot, &Arc<Placement>)| {
             let (known, old) = before.next().expect("a state has all slots");
             assert_eq!(known, *slot, "slots come in order");
             !Arc::ptr_eq(old, placement)
@@ -41,6 +41,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             .filter(is_new)
             .map(|(slot, placement)| (slot, Arc::clone(placement)))
             .collect();
+        log_primaries(&old, state);
         let mut out = Out::default();
         self.replicas.placed(clock::now(), changed, &mut out);
         // Only now: a lease of the metadata group counts once this node has seen what was decided
@@ -69,5 +70,18 @@ impl<T: Table, K: Waiting> Driver<T, K> {
                 incarnation,
             });
         }
+    }
+}
+
+/// Says when slots lose their primaries, and when all have one again.
+fn log_primaries(old: &State, new: &State) {
+    let lacks =
+        |placement: &Placement| placement.primary.is_none() && !placement.in_sync.is_empty();
+    let lacking = |state: &State| state.placements().filter(|(_, of)| lacks(of)).count();
+    match (lacking(old), lacking(new)) {
+        (0, 0) => {}
+        (0, slots) => tracing::info!(slots, "slots have no primary"),
+        (_, 0) => tracing::info!("all slots have a primary again"),
+        _ => {}
     }
 }
