@@ -1,4 +1,8 @@
 //! Clusters of three real nodes that are killed, stopped and started again under load.
+#![allow(
+    clippy::print_stdout,
+    reason = "what was measured is worth knowing, if the test fails above all"
+)]
 
 mod benchmark;
 mod client;

@@ -23,12 +23,9 @@ impl LogStore {
         LogStore { disk }
     }
 
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<RaftEntry>, StorageError> {
-        let read = || -> Result<Vec<RaftEntry>, DiskError> {
-            let entries = self.disk.entries(start, end, bytes_max)?;
-            entries.iter().map(|bytes| decode(bytes)).collect()
-        };
-        read().map_err(|error| read_failed(&error))
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<RaftEntry>, DiskError> {
+        let entries = self.disk.entries(start, end, bytes_max)?;
+        entries.iter().map(|bytes| decode(bytes)).collect()
     }
 }
 
@@ -63,7 +60,8 @@ impl RaftLogReader<Types> for LogStore {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        self.read(start, end, usize::MAX)
+        let entries = self.read(start, end, usize::MAX);
+        entries.map_err(|error| read_failed(&error))
     }
 
     async fn limited_get_log_entries(
@@ -71,7 +69,8 @@ impl RaftLogReader<Types> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<RaftEntry>, StorageError> {
-        self.read(start, end, APPEND_BYTES_MAX)
+        let entries = self.read(start, end, APPEND_BYTES_MAX);
+        entries.map_err(|error| read_failed(&error))
     }
 }
 
