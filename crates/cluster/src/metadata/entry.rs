@@ -56,7 +56,8 @@ impl Entry {
     }
 
     /// How many slots it names.
-    pub(crate) fn slots(&self) -> usize {
+    #[must_use]
+    pub fn slots(&self) -> usize {
         match self {
             Entry::Fence(slots) => slots.len(),
             Entry::Activate(slots) => slots.len(),
