@@ -8,6 +8,7 @@ use cluster::{Slot, Version};
 use parking_lot::Mutex;
 
 use crate::command::table::{CommandId, table};
+use crate::modes::Pending;
 use crate::resp::RespVersion;
 
 /// Which of the two ports a client came in by.
@@ -62,6 +63,8 @@ pub struct ClientState {
     pub readonly: bool,
     /// What `WAIT` is about.
     pub written: Written,
+    /// Commands of the client that the cache modes run.
+    pub(crate) pending: Pending,
     /// Whether the connection ends when the replies so far are written.
     pub closing: bool,
     /// What others may see.
@@ -78,6 +81,7 @@ impl ClientState {
             authenticated,
             readonly: false,
             written: Written::default(),
+            pending: Pending::default(),
             closing: false,
             card,
         }

@@ -1,5 +1,7 @@
 //! The life of a request: a list of gates, the route, the handler.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use cluster::{Slot, Time};
 use routing::route::Route;
@@ -226,6 +228,11 @@ fn run(
             let mut asker = Asker::of(session);
             match execute(&mut asker, slot, command, handler, &mut args, replies)? {
                 Ran::Here => Ok(Next::Go),
+                Ran::Deferred(deferred) => {
+                    let later = Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
+                    replies.gather.wait_for(replies.out.len(), later);
+                    Ok(Next::Go)
+                }
                 Ran::Not(Route::Forward(_) | Route::TryAgain)
                     if session.client.port == Port::Any =>
                 {
@@ -251,7 +258,7 @@ fn post(
     session.client.written.more |= write;
     let words = (request.buffer, request.spans);
     let outbox = &mut replies.gather.outbox;
-    let reply = outbox.post(slot, command, session.client.version, words);
+    let reply = outbox.post(session.node, slot, command, session.client.version, words);
     let next = if outbox.is_full() {
         Next::Settle
     } else {

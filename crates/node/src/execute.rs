@@ -1,8 +1,11 @@
 //! Runs a key command on one slot of this node, and leaves its reply.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cluster::replication::{Locked, Need, Out, Refusal};
 use cluster::{Slot, Time, Version, clock};
+use routing::keyspace::Ack;
 use routing::route::{Route, Way, route};
 
 use crate::client_state::{Port, Written};
@@ -11,6 +14,7 @@ use crate::command::{Args, Session};
 use crate::dispatch::Replies;
 use crate::error::CommandError;
 use crate::gather::Token;
+use crate::modes::{Deferred, Pending, defer, needs_modes};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion};
 use crate::stats::ThreadStats;
@@ -19,13 +23,15 @@ use crate::store::{SlotTable, Tx};
 
 /// For whom a key command runs: a client of this node, or another node that has such a client.
 pub(crate) struct Asker<'a> {
-    pub(crate) node: &'a Node,
+    pub(crate) node: &'a Arc<Node>,
     pub(crate) version: RespVersion,
     pub(crate) way: Way,
     /// Another node sent the request here.
     pub(crate) forwarded: bool,
     /// What is remembered for `WAIT`.
     pub(crate) written: &'a mut Written,
+    /// The client's commands that the cache modes run.
+    pub(crate) pending: &'a mut Pending,
     /// The counters of the thread that serves the client; none for another node's client.
     pub(crate) stats: Option<&'a ThreadStats>,
 }
@@ -41,6 +47,7 @@ impl<'a> Asker<'a> {
             },
             forwarded: false,
             written: &mut session.client.written,
+            pending: &mut session.client.pending,
             stats: Some(session.stats),
         }
     }
@@ -59,67 +66,136 @@ impl Asker<'_> {
 }
 
 /// Where a request went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ran {
     /// It ran, and its reply is there or gathered.
     Here,
+    /// The cache modes run it.
+    Deferred(Deferred),
     /// Nothing happened: it belongs elsewhere.
     Not(Route),
 }
 
 /// Locks the slot, runs the handler, makes its effects a record, and encodes the reply. A reply
-/// that shows what is not committed is gathered. A request that belongs elsewhere does not run.
+/// that shows what is not committed is gathered. A request that belongs elsewhere does not run, and
+/// one that needs a database is handed to the cache modes.
 pub(crate) fn execute(
     asker: &mut Asker<'_>,
     slot: Slot,
-    command: &Command,
+    command: &'static Command,
     handler: KeyHandler,
     args: &mut Args<'_>,
     replies: &mut Replies<'_>,
 ) -> Result<Ran, CommandError> {
-    let slots = &asker.node.slots;
-    let write = command.has(flag::WRITE);
-    let mut out = Out::default();
-    let mut locked = slots.lock(slot);
+    let (node, write) = (asker.node, command.has(flag::WRITE));
+    let locked = node.slots.lock(slot);
     // Read under the lock: a lease must not be judged by a moment before a wait for it.
-    let now = clock::now();
-    // The replica's own placement decides, not the slot map: what it says goes with what the slot
-    // does, under one lock.
-    let (me, placement) = (slots.replicas().me(), locked.placement());
-    let route = route(
-        [slot],
-        |_| placement,
-        asker.way,
-        write,
-        asker.forwarded,
-        &me,
-    );
-    let leads = match route {
+    let (now, now_unix_ms) = (clock::now(), clock::unix_ms());
+    let leads = match route_here(asker, slot, &locked, asker.way, write) {
         Route::Local => true,
         Route::LocalReplica => false,
         elsewhere => return Ok(Ran::Not(elsewhere)),
     };
-    let Some((role, version)) = admit(asker, command, &locked, leads, now)? else {
-        // It is about to lead the slot, or about to hear who does.
-        return Ok(Ran::Not(Route::TryAgain));
+    if leads && command.has(flag::DENY_OOM) && node.is_out_of_memory() {
+        return Err(CommandError::OutOfMemory);
+    }
+    let modes = asker.pending.holds(slot)
+        || needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
+    if modes && !leads {
+        // A copy does not ask databases.
+        let way = Way {
+            read_only: false,
+            ..asker.way
+        };
+        return Ok(Ran::Not(route_here(asker, slot, &locked, way, write)));
+    }
+    if modes {
+        drop(locked);
+        asker.written.more |= write;
+        let (row, version) = ((command, handler), asker.version);
+        return defer(node, asker.pending, slot, row, args, version).map(Ran::Deferred);
+    }
+    let step = Step {
+        slot,
+        command,
+        handler,
+        leads,
+        now,
+        now_unix_ms,
     };
-    let mut tx = Tx::new(&mut locked.table, role, clock::unix_ms(), version);
+    run(asker, &step, locked, args, replies)
+}
+
+/// One command on one slot, under its lock.
+struct Step {
+    slot: Slot,
+    command: &'static Command,
+    handler: KeyHandler,
+    /// This member is the slot's primary; otherwise its copy will do.
+    leads: bool,
+    now: Time,
+    now_unix_ms: u64,
+}
+
+/// The replica's own placement decides, not the slot map: what it says goes with what the slot
+/// does, under one lock.
+fn route_here(
+    asker: &Asker<'_>,
+    slot: Slot,
+    locked: &Locked<'_, SlotTable, Token>,
+    way: Way,
+    write: bool,
+) -> Route {
+    let me = asker.node.slots.replicas().me();
+    let placement = locked.placement();
+    route([slot], |_| placement, way, write, asker.forwarded, &me)
+}
+
+fn run(
+    asker: &mut Asker<'_>,
+    step: &Step,
+    mut locked: Locked<'_, SlotTable, Token>,
+    args: &mut Args<'_>,
+    replies: &mut Replies<'_>,
+) -> Result<Ran, CommandError> {
+    let slots = &asker.node.slots;
+    let write = step.command.has(flag::WRITE);
+    let mut role = if write { Role::Primary } else { Role::Replica };
     let at = replies.out.len();
-    let result = handler(&mut tx, args);
-    let result = result.map(|reply| reply.encode(asker.version, replies.out));
-    let outcome = tx.finish();
+    let (outcome, version, result) = loop {
+        let version = match admit(asker.node, step, &locked, role) {
+            Ok(version) => version,
+            // It is about to lead the slot, or about to hear who does.
+            Err(Refusal::NotPrimary) => return Ok(Ran::Not(Route::TryAgain)),
+            Err(why) => return Err(refused(why)),
+        };
+        let tells = |definition| asker.node.modes.tells(definition);
+        let mut tx = Tx::new(&mut locked.table, role, step.now_unix_ms, version).telling(&tells);
+        let result = (step.handler)(&mut tx, &mut args.clone());
+        let result = result.map(|reply| reply.encode(asker.version, replies.out));
+        let outcome = tx.finish();
+        if !(outcome.saw_ended && step.leads && role == Role::Replica) {
+            break (outcome, version, result);
+        }
+        // A key is past its time. Its end is a record before anybody is told of it.
+        replies.out.truncate(at);
+        role = Role::Primary;
+    };
     if !write {
         asker.count(outcome.found, outcome.missed);
     }
+    let mut out = Out::default();
     let wrote = !outcome.effects.is_empty();
     if wrote {
         let effects = Bytes::from(outcome.effects.into_bytes());
         locked.append(slots.context(), effects, &mut out);
-        asker.written.note(slot, version);
+        asker.written.note(step.slot, version);
     }
     // A record of a set that commits alone is committed as soon as it is made. A copy may show
     // what is undone later.
-    if outcome.met <= locked.committed() || !leads {
+    asker.node.modes.ended(step.slot, outcome.ended);
+    let certain = outcome.met <= locked.committed() || !step.leads;
+    if certain || acknowledged_alone(asker.node, step.command, args) {
         drop(locked);
         slots.perform(out);
         return result.map(|()| Ran::Here);
@@ -134,41 +210,39 @@ pub(crate) fn execute(
     let token = replies.gather.wait_for_copies(at, replies.out.len(), wrote);
     let waits = locked.wait(slots.context(), outcome.met, need, token, &mut out);
     // Where too many wait, the token is dropped, and the reply counts as not known.
-    waits.unwrap_or_else(|refusal| tracing::debug!(%slot, "a reply cannot wait: {refusal}"));
+    waits.unwrap_or_else(|refusal| tracing::debug!(slot = %step.slot, "cannot wait: {refusal}"));
     drop(locked);
     slots.perform(out);
     Ok(Ran::Here)
 }
 
-/// The last gates, under the slot's lock: memory, lease, quorum. In what part the command runs and
-/// which version its record would have; `None` if this node does not lead the slot after all.
+/// The last gates: lease, quorum. Which version the command's record would have.
 fn admit(
-    asker: &Asker<'_>,
-    command: &Command,
+    node: &Node,
+    step: &Step,
     locked: &Locked<'_, SlotTable, Token>,
-    leads: bool,
-    now: Time,
-) -> Result<Option<(Role, Version)>, CommandError> {
-    if leads && command.has(flag::DENY_OOM) && asker.node.is_out_of_memory() {
-        return Err(CommandError::OutOfMemory);
+    role: Role,
+) -> Result<Version, Refusal> {
+    let context = node.slots.context();
+    if role == Role::Primary {
+        locked.check_write(context, step.now)?;
+        return Ok(locked.next_version());
     }
-    let (context, write) = (asker.node.slots.context(), command.has(flag::WRITE));
-    let writable = locked.check_write(context, now);
-    let refusal = match writable {
-        Err(why) if write => Some(why),
-        _ if leads && !write => locked.check_read(context, now).err(),
-        _ => None,
-    };
-    match refusal {
-        None => {}
-        Some(Refusal::NotPrimary) => return Ok(None),
-        Some(why) => return Err(refused(why)),
+    if step.leads {
+        locked.check_read(context, step.now)?;
     }
-    // A read removes what it finds past its time, if this node may write.
-    Ok(Some(match writable {
-        Ok(()) => (Role::Primary, locked.next_version()),
-        Err(_) => (Role::Replica, locked.committed()),
-    }))
+    Ok(locked.committed())
+}
+
+/// Whether all keys of the command lie in keyspaces whose writes their primary acknowledges alone.
+fn acknowledged_alone(node: &Node, command: &Command, args: &Args<'_>) -> bool {
+    if !node.modes.acknowledges_alone() {
+        return false;
+    }
+    let keyspaces = node.modes.keyspaces();
+    let (buffer, spans) = args.words();
+    let mut keys = command.keys.of(buffer, spans);
+    keys.all(|key| keyspaces.of(key).is_some_and(|found| found.ack == Ack::Primary))
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.

@@ -22,6 +22,7 @@ use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
 use crate::inquiry;
+use crate::modes::{Deferred, Pending};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion, Span};
 
@@ -47,6 +48,25 @@ struct Part {
     version: RespVersion,
     reply: BytesMut,
     gather: Gather,
+    deferred: Option<Deferred>,
+}
+
+impl Part {
+    /// Waits for all that the reply waits for.
+    async fn settle(&mut self, timeouts: Timeouts) {
+        if let Some(deferred) = self.deferred.take() {
+            match deferred.answer(timeouts).await {
+                Some(Ok(reply)) => self.reply.extend_from_slice(&reply),
+                Some(Err(error)) => Reply::Error(error).encode(self.version, &mut self.reply),
+                None => self.fate = Some(Fate::NotHere),
+            }
+        }
+        let carried = std::future::ready(());
+        // The node that the client came to counts its errors.
+        self.gather
+            .settle(&mut self.reply, self.version, timeouts, |_| {}, carried)
+            .await;
+    }
 }
 
 /// Runs the requests of a call, now, and returns what will be the answer. What is no call has an
@@ -55,7 +75,7 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
     let Some((left, arrived)) = decode(requests) else {
         return Box::pin(std::future::ready(Bytes::new()));
     };
-    let mut refused = AHashSet::new();
+    let (mut refused, mut pending) = (AHashSet::new(), Pending::default());
     let mut bytes = 0;
     let mut parts = Vec::with_capacity(arrived.len());
     for arrived in arrived {
@@ -63,7 +83,7 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
             node,
             requests,
             &arrived,
-            &mut refused,
+            (&mut refused, &mut pending),
             bytes >= ANSWER_BYTES,
         );
         bytes += part.reply.len();
@@ -71,14 +91,10 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
     }
     let timeouts = Timeouts::of(node).at_most(left);
     Box::pin(async move {
-        let waits = parts.iter_mut().filter(|part| !part.gather.is_empty());
-        // The node that the client came to counts its errors.
-        join_all(waits.map(|part| {
-            let carried = std::future::ready(());
-            part.gather
-                .settle(&mut part.reply, part.version, timeouts, |_| {}, carried)
-        }))
-        .await;
+        let waits = parts
+            .iter_mut()
+            .filter(|part| part.deferred.is_some() || !part.gather.is_empty());
+        join_all(waits.map(|part| part.settle(timeouts))).await;
         let fate = |part: Part| {
             part.fate
                 .unwrap_or_else(|| Fate::Reply(part.reply.freeze()))
@@ -88,11 +104,14 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
     })
 }
 
+/// The slots whose requests are not taken, and those of which some are with the cache modes.
+type Slots<'a> = (&'a mut AHashSet<Slot>, &'a mut Pending);
+
 fn run(
-    node: &Node,
+    node: &Arc<Node>,
     requests: &Bytes,
     arrived: &Arrived,
-    refused: &mut AHashSet<Slot>,
+    slots: Slots<'_>,
     full: bool,
 ) -> Part {
     let version = match arrived.version {
@@ -104,6 +123,7 @@ fn run(
         version,
         reply: BytesMut::new(),
         gather: Gather::default(),
+        deferred: None,
     };
     let span = |word: &std::ops::Range<usize>| Span::new(word.start, word.end);
     let spans: Vec<Span> = arrived.words.iter().map(span).collect();
@@ -111,7 +131,7 @@ fn run(
         buffer: requests,
         spans: &spans,
     };
-    part.fate = run_in_slot(node, request, refused, full, &mut part).unwrap_or_else(|error| {
+    part.fate = run_in_slot(node, request, slots, full, &mut part).unwrap_or_else(|error| {
         Reply::Error(error).encode(version, &mut part.reply);
         None
     });
@@ -120,9 +140,9 @@ fn run(
 
 /// What became of the request, if it did not run.
 fn run_in_slot(
-    node: &Node,
+    node: &Arc<Node>,
     request: Request<'_>,
-    refused: &mut AHashSet<Slot>,
+    (refused, pending): Slots<'_>,
     full: bool,
     part: &mut Part,
 ) -> Result<Option<Fate>, CommandError> {
@@ -151,6 +171,7 @@ fn run_in_slot(
         way: Way::default(),
         forwarded: true,
         written: &mut Written::default(),
+        pending,
         stats: None,
     };
     let mut args = Args::new(request.buffer, request.spans, command.name);
@@ -160,6 +181,10 @@ fn run_in_slot(
     };
     match execute(&mut asker, slot, command, handler, &mut args, &mut replies)? {
         Ran::Here => Ok(None),
+        Ran::Deferred(deferred) => {
+            part.deferred = Some(deferred);
+            Ok(None)
+        }
         Ran::Not(_) => {
             refused.insert(slot);
             Ok(Some(Fate::NotHere))

@@ -12,17 +12,20 @@ use cluster::identity::{Identity, IdentityError};
 use cluster::membership::{self, Gossip, MemberEvent, Topic};
 use cluster::metadata::{
     BootstrapSettings, Disk, DiskError, Group, GroupError, GroupSettings, Neighbours,
-    RegisterError, bootstrap,
+    RegisterError, State, bootstrap,
 };
 use cluster::replication::{self, FailoverSettings, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};
 use cluster::transport::{self, Calls, Links, Secret, Transport};
 use cluster::{Member, NodeId, NodeInfo, SLOTS, clock};
 use rand::{RngExt, SeedableRng};
+use routing::keyspace::{self, Document};
 use tokio::sync::watch;
 
 use crate::config::Settings;
 use crate::gather::Token;
+use crate::modes::{self, ModesThread};
+use crate::node::Node;
 use crate::slots::NodeReplicas;
 use crate::store::{SlotTable, Store};
 use crate::topology::{GroupView, Surroundings};
@@ -49,6 +52,7 @@ pub struct Part {
     pub transport: Arc<Transport>,
     /// Replication's loop.
     pub driver: Arc<Driver<SlotTable, Token>>,
+    modes: ModesThread,
     /// Where the other nodes reach this one.
     pub peer_address: SocketAddr,
     joined: watch::Receiver<bool>,
@@ -71,6 +75,9 @@ pub enum JoinError {
     /// The metadata group.
     #[error(transparent)]
     Group(#[from] GroupError),
+    /// The thread of the cache modes.
+    #[error("no thread for the cache modes: {0}")]
+    Thread(std::io::Error),
     /// The shared secret.
     #[error("the cluster's secret: {0}")]
     Secret(String),
@@ -117,7 +124,8 @@ impl Newcomer {
     ///
     /// # Errors
     /// If the port, the secret or the metadata's log cannot be used.
-    pub async fn join(self, settings: &Settings, ports: ClientPorts) -> Result<Part, JoinError> {
+    pub async fn join(self, node: &Arc<Node>, ports: ClientPorts) -> Result<Part, JoinError> {
+        let settings = &node.settings;
         let bind = SocketAddr::new(settings.node.bind, settings.node.peer_port);
         let listener = Listener::bind(bind).await?;
         let peer_address = listener.address();
@@ -153,14 +161,23 @@ impl Newcomer {
             Arc::clone(&gossip) as _,
             links,
         );
-        let store = self.store.clone();
-        driver.start(move |state| store.key(state.hash_seed()));
+        let modes = modes::start(node, group.clone()).map_err(JoinError::Thread)?;
+        let hears = Arc::downgrade(node);
+        driver.on_turns(Box::new(move |turns| {
+            hears.upgrade().inspect(|node| node.modes.turned(turns));
+        }));
+        let (store, knows) = (self.store.clone(), Arc::clone(node));
+        driver.start(move |state| {
+            store.key(state.hash_seed());
+            knows.modes.set_keyspaces(keyspaces_of(state, &knows.settings));
+        });
         let (joined, is_joined) = watch::channel(false);
         let mut part = Part {
             group,
             gossip,
             transport,
             driver,
+            modes,
             peer_address,
             joined: is_joined,
             tasks: tokio::task::JoinSet::new(),
@@ -203,8 +220,10 @@ impl Part {
         Box::new(Around { group, gossip })
     }
 
-    /// Leaves in an orderly way: the others need not find out.
-    pub async fn stop(mut self) {
+    /// Leaves in an orderly way: the databases get what this node leads, as long as there is time
+    /// for that, and the others need not find out.
+    pub async fn stop(mut self, patience: Duration) {
+        self.modes.stop(patience).await;
         self.gossip.leave();
         self.driver.stop();
         self.tasks.shutdown().await;
@@ -390,8 +409,35 @@ fn beginning(settings: &Settings) -> BootstrapSettings {
         replication_factor: cluster.replication_factor,
         write_quorum: cluster.write_quorum,
         read_quorum: cluster.read_quorum,
-        documents: Vec::new(),
+        documents: vec![(
+            modes::KEYSPACES.to_owned(),
+            own_keyspaces(settings).to_bytes().into(),
+        )],
     }
+}
+
+/// The keyspaces of this node's configuration: those that a cluster is made with.
+fn own_keyspaces(settings: &Settings) -> Document {
+    let stores: Vec<&str> = settings.store.keys().map(String::as_str).collect();
+    keyspace::check(&settings.keyspace, &stores).expect("settings are checked when they are read")
+}
+
+/// The keyspaces in force: those that the cluster was made with.
+fn keyspaces_of(state: &State, settings: &Settings) -> Document {
+    let document = state.document(modes::KEYSPACES);
+    let known = document.map(|document| Document::from_bytes(&document.value));
+    let known = known.unwrap_or_else(|| Ok(Document::default()));
+    let known = known.unwrap_or_else(|error| {
+        // A cluster whose keyspaces this version cannot read must not be served without them.
+        tracing::error!("the cluster's keyspaces: {error}");
+        panic!("this version of Quorate cannot read the cluster's keyspaces: {error}");
+    });
+    if !settings.keyspace.is_empty() && own_keyspaces(settings) != known {
+        tracing::warn!(
+            "the keyspaces of the configuration are not those of the cluster, which are in force"
+        );
+    }
+    known
 }
 
 fn replication_settings(settings: &Settings) -> replication::Settings {

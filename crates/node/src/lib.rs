@@ -21,6 +21,7 @@ mod inquiry;
 pub mod join;
 pub mod logs;
 pub mod metrics;
+pub mod modes;
 pub mod node;
 pub mod others;
 mod outbox;

@@ -10,6 +10,7 @@ use rand::RngExt;
 use crate::clients::Clients;
 use crate::config::Settings;
 use crate::metrics::FrontMetrics;
+use crate::modes::Modes;
 use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
@@ -33,6 +34,8 @@ pub struct Node {
     pub store: Store,
     /// The slots.
     pub slots: Slots,
+    /// The cache modes of the keys that have a database.
+    pub modes: Modes,
     /// The cluster, for those who show it.
     pub topology: Topology,
     /// How the other nodes are asked, once this one looks for them.
@@ -74,6 +77,7 @@ impl Node {
             metrics: FrontMetrics::new(),
             store,
             slots,
+            modes: Modes::default(),
             topology,
             calls: OnceLock::new(),
             started: clock::now(),

@@ -21,7 +21,7 @@ use crate::gather::Timeouts;
 use crate::inbox::answer;
 use crate::node::Node;
 use crate::others::DOWN;
-use crate::resp::{Reply, RespVersion, Span};
+use crate::resp::{Reply, RequestBuf, RespVersion, Span};
 
 /// With so many bytes the requests are carried before further ones are read.
 const BYTES_MAX: usize = 1 << 20;
@@ -37,6 +37,8 @@ pub(crate) struct Outbox {
     parcels: Vec<Parcel>,
     slots: AHashSet<Slot>,
     bytes: usize,
+    /// How much longer than others a request may take, because of its database.
+    patience: Duration,
 }
 
 impl Outbox {
@@ -53,12 +55,15 @@ impl Outbox {
     /// Takes the request in. The reply is there after [`Outbox::carry`].
     pub(crate) fn post(
         &mut self,
+        node: &Node,
         slot: Slot,
         command: &Command,
         version: RespVersion,
         (buffer, spans): (&[u8], &[Span]),
     ) -> oneshot::Receiver<Delivery> {
         let version = if version == RespVersion::Resp3 { 3 } else { 2 };
+        let patience = node.modes.patience(command.keys.of(buffer, spans));
+        self.patience = self.patience.max(patience);
         let words = spans.iter().map(|span| span.of(buffer));
         let (parcel, reply) = Parcel::new(slot, command.has(flag::WRITE), version, words);
         self.bytes += parcel.bytes();
@@ -73,14 +78,33 @@ impl Outbox {
         node: &Arc<Node>,
         timeouts: Timeouts,
     ) -> impl Future<Output = ()> + use<> {
-        let parcels = std::mem::take(self).parcels;
+        let Outbox {
+            parcels, patience, ..
+        } = std::mem::take(self);
+        let within = timeouts.longest() + patience;
         let roads = Ways(Arc::clone(node));
         async move {
             if !parcels.is_empty() {
-                carry(&roads, parcels, timeouts.longest()).await;
+                carry(&roads, parcels, within).await;
             }
         }
     }
+}
+
+/// Passes one request on, and returns its reply.
+pub(crate) async fn forward(
+    node: &Arc<Node>,
+    slot: Slot,
+    command: &Command,
+    version: RespVersion,
+    request: &RequestBuf,
+) -> LaterResult {
+    let mut outbox = Outbox::default();
+    let words = (request.buffer(), request.spans());
+    let reply = outbox.post(node, slot, command, version, words);
+    let timeouts = Timeouts::of(node);
+    outbox.carry(node, timeouts).await;
+    carried(reply, command.has(flag::WRITE), timeouts).await
 }
 
 /// The reply of a request that was carried.

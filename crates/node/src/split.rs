@@ -4,6 +4,7 @@
 //! A part's reply is taken as it is encoded, so that it may as well come from another node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use cluster::Slot;
@@ -80,7 +81,7 @@ pub(crate) fn split(
         if !is_here {
             let words = (request.buffer, part.spans.as_slice());
             let outbox = &mut replies.gather.outbox;
-            part.carried = Some(outbox.post(*slot, command, version, words));
+            part.carried = Some(outbox.post(session.node, *slot, command, version, words));
             session.client.written.more |= command.has(flag::WRITE);
         }
         if join == Join::InOrder {
@@ -123,6 +124,11 @@ fn run_part(
     let mut asker = Asker::of(session);
     let error = match execute(&mut asker, slot, command, handler, &mut args, &mut own) {
         Ok(Ran::Here) => return true,
+        Ok(Ran::Deferred(deferred)) => {
+            let later = Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
+            own.gather.wait_for(0, later);
+            return true;
+        }
         Ok(Ran::Not(Route::Forward(_) | Route::TryAgain)) => return false,
         Ok(Ran::Not(_)) => DOWN.into(),
         Err(error) => error,

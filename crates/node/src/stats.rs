@@ -67,11 +67,13 @@ pub enum Limit {
     SoftOutput,
     /// The time without a request.
     Idle,
+    /// The number of commands that wait for databases.
+    Database,
 }
 
 impl Limit {
     /// Every limit, in the order of their counters.
-    pub const ALL: [Limit; 10] = [
+    pub const ALL: [Limit; 11] = [
         Limit::Clients,
         Limit::OpenFiles,
         Limit::Arguments,
@@ -82,6 +84,7 @@ impl Limit {
         Limit::Output,
         Limit::SoftOutput,
         Limit::Idle,
+        Limit::Database,
     ];
 
     /// The label of its metric: the setting, where there is one.
@@ -98,6 +101,7 @@ impl Limit {
             Limit::Output => "output_bytes_max",
             Limit::SoftOutput => "output_soft_bytes",
             Limit::Idle => "client_idle",
+            Limit::Database => "database_waiting_max",
         }
     }
 }
@@ -252,6 +256,8 @@ pub struct Stats {
     threads: Mutex<Vec<Arc<ThreadStats>>>,
     /// Looks at keys for the clients of other nodes: those found, those not.
     for_others: [AtomicU64; 2],
+    /// How often limits were reached that are not those of one thread.
+    reached: [AtomicU64; Limit::ALL.len()],
     errors: Mutex<BTreeMap<String, u64>>,
     /// The totals at the last `CONFIG RESETSTAT`. The counters themselves never go back, because
     /// those of metrics must not.
@@ -285,6 +291,11 @@ impl Stats {
         self.for_others[1].fetch_add(missed.into(), Relaxed);
     }
 
+    /// Counts a limit of the whole node that was reached.
+    pub fn reached(&self, limit: Limit) {
+        self.reached[limit as usize].fetch_add(1, Relaxed);
+    }
+
     /// What was counted since the process started.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -293,6 +304,7 @@ impl Stats {
             ..Totals::default()
         };
         [totals.hits, totals.misses] = std::array::from_fn(|at| self.for_others[at].load(Relaxed));
+        totals.limits = std::array::from_fn(|at| self.reached[at].load(Relaxed));
         for thread in &*self.threads.lock() {
             for (total, count) in totals.commands.iter_mut().zip(&thread.commands) {
                 total.calls += count.calls.get();

@@ -11,7 +11,6 @@ use cluster::{Slot, clock};
 use tokio::sync::watch;
 
 use crate::node::Node;
-use crate::slots::Slots;
 use crate::store::tx::Role;
 use crate::store::{Evictor, Expiry, LedSlots, SlotTable, Store, Tx};
 
@@ -43,7 +42,7 @@ pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
     };
     runtime.block_on(async {
         while !*stopped.borrow() {
-            if upkeep.step(&node.store, &node.slots) {
+            if upkeep.step(&node.store, &Led(node)) {
                 continue;
             }
             tokio::select! {
@@ -56,7 +55,7 @@ pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
 
 impl Upkeep {
     /// Does a little of everything. Returns whether more presses.
-    fn step(&mut self, store: &Store, slots: &Slots) -> bool {
+    fn step(&mut self, store: &Store, slots: &impl LedSlots) -> bool {
         store.tick(clock::unix_ms());
         self.expiry.step(slots, EXPIRY_BUDGET);
         let more_to_sweep = store.sweep(SWEEP_ENTRIES);
@@ -66,45 +65,49 @@ impl Upkeep {
     }
 }
 
-impl LedSlots for Slots {
+/// The slots that a node leads.
+struct Led<'a>(&'a Node);
+
+impl LedSlots for Led<'_> {
     fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
-        let locked = self.lock(slot);
-        locked.check_write(self.context(), clock::now()).ok()?;
+        let slots = &self.0.slots;
+        let locked = slots.lock(slot);
+        locked.check_write(slots.context(), clock::now()).ok()?;
         Some(look(&locked.table))
     }
 
     fn change<R>(&self, slot: Slot, change: impl FnOnce(&mut Tx<'_>) -> R) -> Option<R> {
-        let mut out = Out::default();
-        let mut locked = self.lock(slot);
-        locked.check_write(self.context(), clock::now()).ok()?;
+        let Led(node) = self;
+        let (slots, mut out) = (&node.slots, Out::default());
+        let mut locked = slots.lock(slot);
+        locked.check_write(slots.context(), clock::now()).ok()?;
         let version = locked.next_version();
-        let mut tx = Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version);
+        let tells = |definition| node.modes.tells(definition);
+        let mut tx = Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version)
+            .telling(&tells);
         let result = change(&mut tx);
-        let effects = tx.finish().effects;
-        if !effects.is_empty() {
-            locked.append(self.context(), Bytes::from(effects.into_bytes()), &mut out);
+        let outcome = tx.finish();
+        if !outcome.effects.is_empty() {
+            let effects = Bytes::from(outcome.effects.into_bytes());
+            locked.append(slots.context(), effects, &mut out);
         }
         drop(locked);
-        self.perform(out);
+        slots.perform(out);
+        node.modes.ended(slot, outcome.ended);
         Some(result)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cluster::{Incarnation, Member, NodeId};
-
     use super::*;
+    use crate::config::Settings;
     use crate::store::tx;
 
     #[test]
     fn a_step_expires_evicts_and_gives_memory_back() {
-        let store = Store::new([1, 2, 3, 4]);
-        let me = Member {
-            node: NodeId::from_bytes([7; 20]),
-            incarnation: Incarnation(1),
-        };
-        let slots = Slots::alone(&store, me);
+        let node = Node::alone(Settings::default());
+        let (store, slots) = (&node.store, Led(&node));
         let set = |key: u32, expiry| {
             let key = key.to_be_bytes();
             let done = slots.change(Slot::of(&key), |tx| tx.set(&key, &[0; 100], expiry));
@@ -130,14 +133,14 @@ mod tests {
             evictor,
         };
         for _ in 0..8 {
-            upkeep.step(&store, &slots);
+            upkeep.step(store, &slots);
         }
-        assert_eq!((slots.tally().keys, store.expired_keys()), (1_000, 1_000));
+        assert_eq!((node.slots.tally().keys, store.expired_keys()), (1_000, 1_000));
 
         assert!(store.set_policy("allkeys-lru"));
         store.set_maxmemory_bytes(store.used_bytes() / 2);
-        while upkeep.step(&store, &slots) {}
+        while upkeep.step(store, &slots) {}
         assert!(!store.is_over_limit() && store.evicted_keys() > 100);
-        assert_eq!(slots.tally().keys as u64, 1_000 - store.evicted_keys());
+        assert_eq!(node.slots.tally().keys as u64, 1_000 - store.evicted_keys());
     }
 }

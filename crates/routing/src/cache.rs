@@ -49,16 +49,17 @@ enum Step<R> {
 }
 
 impl<H: Host> Cache<H> {
-    /// The cache modes of a node that leads nothing yet.
+    /// The cache modes of a node that leads nothing yet. `held` shows where commands stand in line
+    /// to those who write plain keys on other threads.
     #[must_use]
-    pub fn new(host: H) -> Rc<Cache<H>> {
-        Cache::with_rules(host, Rules::default())
+    pub fn new(host: H, held: HeldLines) -> Rc<Cache<H>> {
+        Cache::with_rules(host, held, Rules::default())
     }
 
-    pub(crate) fn with_rules(host: H, rules: Rules) -> Rc<Cache<H>> {
+    pub(crate) fn with_rules(host: H, held: HeldLines, rules: Rules) -> Rc<Cache<H>> {
         Rc::new(Cache {
             host,
-            lines: Lines::new(),
+            lines: Lines::new(held),
             loads: RefCell::default(),
             under_way: RefCell::default(),
             dirty: RefCell::default(),
@@ -71,12 +72,6 @@ impl<H: Host> Cache<H> {
     /// The node around it.
     pub fn host(&self) -> &H {
         &self.host
-    }
-
-    /// Where commands stand in line: for writes of plain keys that run on other threads.
-    #[must_use]
-    pub fn held_lines(&self) -> HeldLines {
-        self.lines.held()
     }
 
     /// Bytes that the databases lack, in the slots that this node leads.
@@ -128,6 +123,21 @@ impl<H: Host> Cache<H> {
         self.void_loads(|key| Slot::of(key) == slot);
         self.dirty.borrow_mut().lose(slot);
         self.doubts.borrow_mut().lose(slot);
+    }
+
+    /// Keys of the slot were removed beside the cache modes because their time was over, and are
+    /// dirty since: their databases are to hear of it.
+    pub fn on_keys_ended(self: &Rc<Self>, slot: Slot, keys: Vec<Bytes>) {
+        let now = self.host.now();
+        for key in keys {
+            self.void_load(&key);
+            let entry = self.host.lock(slot, |locked| locked.entry(&key));
+            if let Some(entry) = entry
+                && let Mark::Dirty { definition } = entry.mark
+            {
+                self.note_dirty(slot, &key, definition, entry.version, entry.bytes, now);
+            }
+        }
     }
 
     /// Entries of the slot were removed beside the cache modes (`FLUSHALL`, `INVALIDATE`): loads

@@ -47,6 +47,12 @@ pub(crate) struct Turn {
     ticket: Rc<Ticket>,
 }
 
+impl Default for HeldLines {
+    fn default() -> HeldLines {
+        HeldLines((0..SLOTS).map(|_| AtomicU32::new(0)).collect())
+    }
+}
+
 impl HeldLines {
     /// Whether any command stands in line for a key of the slot.
     #[must_use]
@@ -56,17 +62,12 @@ impl HeldLines {
 }
 
 impl Lines {
-    pub(crate) fn new() -> Lines {
-        let held = HeldLines((0..SLOTS).map(|_| AtomicU32::new(0)).collect());
+    pub(crate) fn new(held: HeldLines) -> Lines {
         Lines(Rc::new(Inner {
             lines: RefCell::default(),
             next: Cell::new(0),
             held,
         }))
-    }
-
-    pub(crate) fn held(&self) -> HeldLines {
-        self.0.held.clone()
     }
 
     /// Takes a turn for each key, which must come in the order of their bytes, without a key
@@ -173,16 +174,21 @@ mod tests {
         Bytes::from_static(name.as_bytes())
     }
 
+    fn lines() -> (Lines, HeldLines) {
+        let held = HeldLines::default();
+        (Lines::new(held.clone()), held)
+    }
+
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         future.now_or_never()
     }
 
     #[test]
     fn first_come_first_served_and_leaving_lets_the_next_go() {
-        let lines = Lines::new();
+        let (lines, held) = lines();
         let slot = Slot::of(b"a");
         let first = now(lines.take(slot, &[key("a")])).unwrap().unwrap();
-        assert!(lines.held().any(slot));
+        assert!(held.any(slot));
         let (a, b) = ([key("a")], [key("a")]);
         let mut second = Box::pin(lines.take(slot, &a));
         let mut third = Box::pin(lines.take(slot, &b));
@@ -192,12 +198,12 @@ mod tests {
         let second = now(&mut second).unwrap().unwrap();
         drop(second);
         drop(now(&mut third).unwrap().unwrap());
-        assert!(!lines.held().any(slot), "nobody is left");
+        assert!(!held.any(slot), "nobody is left");
     }
 
     #[test]
     fn who_gives_up_holds_up_nobody() {
-        let lines = Lines::new();
+        let (lines, held) = lines();
         let slot = Slot::of(b"a");
         let first = now(lines.take(slot, &[key("b")])).unwrap().unwrap();
         let keys = [key("a"), key("b")];
@@ -216,7 +222,7 @@ mod tests {
 
     #[test]
     fn those_who_wait_hear_that_the_slot_is_lost() {
-        let lines = Lines::new();
+        let (lines, held) = lines();
         let slot = Slot::of(b"a");
         let first = now(lines.take(slot, &[key("a")])).unwrap().unwrap();
         let a = [key("a")];
@@ -226,6 +232,6 @@ mod tests {
         assert!(now(&mut second).unwrap().is_none());
         drop(second);
         drop(first);
-        assert!(!lines.held().any(slot));
+        assert!(!held.any(slot));
     }
 }

@@ -9,7 +9,7 @@ mod group_lease;
 mod links;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use self::changes::Changes;
 use crate::metadata::{Applied, Entry, State};
 use crate::replication::{
-    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table,
+    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Turn,
 };
 use crate::transport::{BoxFuture, Links};
 use crate::{Member, NodeId, clock};
@@ -92,7 +92,12 @@ pub struct Driver<T: Table, K: Waiting> {
     /// Something waits in the streams to ourselves.
     loopback: Arc<Notify>,
     tasks: Mutex<JoinSet<()>>,
+    /// Who wants to know which slots this member leads.
+    turns: OnceLock<OnTurns>,
 }
+
+/// Hears of the slots that this member begins or ceases to lead, in the order in which it does.
+pub type OnTurns = Box<dyn Fn(Vec<Turn>) + Send + Sync>;
 
 /// The number of the streams that lead from a member to itself.
 const LOOPBACK: u64 = 1;
@@ -118,6 +123,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             changes: Mutex::default(),
             loopback: Arc::default(),
             tasks: Mutex::default(),
+            turns: OnceLock::new(),
         })
     }
 
@@ -139,14 +145,28 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         tasks.spawn(Arc::clone(self).tick());
     }
 
+    /// From now on this hears which slots the member begins or ceases to lead.
+    ///
+    /// # Panics
+    /// If somebody hears it already.
+    pub fn on_turns(&self, hear: OnTurns) {
+        assert!(self.turns.set(hear).is_ok(), "turns are heard by one");
+    }
+
     /// Ends the loops.
     pub fn stop(&self) {
         self.tasks.lock().abort_all();
     }
 
     /// Performs what the replication says: releases replies, keeps proposals for the next tick,
-    /// hands reports to the coordinator.
+    /// hands reports to the coordinator, says who
+    /// leads.
     pub fn perform(&self, out: Out<K>) {
+        if !out.turns.is_empty()
+            && let Some(hear) = self.turns.get()
+        {
+            hear(out.turns);
+        }
         for (token, outcome) in out.released {
             token.resolve(outcome);
         }

@@ -4,7 +4,8 @@
 use super::context::Context;
 use super::primary::{Attachment, Primary, Progress};
 use super::quorum::Quorum;
-use super::replica::{Out, Replica, Role};
+use super::out::Out;
+use super::replica::{Replica, Role};
 use super::rules::Rule;
 use super::table::Table;
 use crate::metadata::entry::ChangeSlot;

@@ -9,14 +9,13 @@ use bytes::Bytes;
 
 use super::context::Context;
 use super::member::Follower;
-use super::message::Back;
+use super::out::{Out, Turn};
 use super::peer::{InFlight, Peer};
 use super::primary::{Phase, Primary};
 use super::record::{History, Record};
 use super::rules::Rule;
 use super::table::Table;
 use super::waiters::{Need, Outcome};
-use crate::metadata::entry::ChangeSlot;
 use crate::{Epoch, Member, Placement, Slot, Time, Version};
 
 /// A slot at one member. `K` is the token of a waiting reply.
@@ -42,27 +41,6 @@ pub(crate) enum Role<T: Table, K> {
     Follower(Follower<T>),
     /// Leads the slot, or brings the others to its own state before somebody may.
     Primary(Box<Primary<K>>),
-}
-
-/// What a call leaves to be done once the slot's lock is released.
-#[derive(Debug)]
-pub struct Out<K> {
-    /// Replies that need wait no longer.
-    pub released: Vec<(K, Outcome)>,
-    /// Changes of in-sync sets, for the metadata group.
-    pub proposals: Vec<ChangeSlot>,
-    /// What members report to the coordinator of a change of primary.
-    pub reports: Vec<(Member, Back)>,
-}
-
-impl<K> Default for Out<K> {
-    fn default() -> Out<K> {
-        Out {
-            released: Vec::new(),
-            proposals: Vec::new(),
-            reports: Vec::new(),
-        }
-    }
 }
 
 /// Why a slot refuses to serve. Nothing was applied.
@@ -333,6 +311,9 @@ impl<T: Table, K> Replica<T, K> {
     pub(crate) fn promise(&mut self, context: &Context, epoch: Epoch, out: &mut Out<K>) {
         assert!(epoch > self.promised, "a promise only rises");
         self.promised = epoch;
+        if self.active().is_some() {
+            out.turns.push(self.turn(false));
+        }
         if let Role::Primary(primary) = &mut self.role {
             if context.settings.rules.keep(Rule::WaitersEndWithTheirEpoch) {
                 primary.waiters.give_up(&mut out.released);
@@ -342,6 +323,11 @@ impl<T: Table, K> Replica<T, K> {
         }
         self.role = Role::Follower(Follower::default());
         context.attend(self.slot);
+    }
+
+    fn turn(&self, leads: bool) -> Turn {
+        let slot = self.slot;
+        Turn { slot, leads }
     }
 
     /// From now on `member`, who led before `epoch`, gets no lease for this slot. Returns when what
@@ -368,6 +354,7 @@ impl<T: Table, K> Replica<T, K> {
             // All of the in-sync set hold this member's state: nothing of it can be undone.
             self.committed = self.last;
             self.table.committed(self.committed);
+            out.turns.push(self.turn(true));
         }
         if let Role::Primary(primary) = &mut self.role {
             assert_eq!(primary.term, term, "a role ends with its promise");

@@ -152,12 +152,13 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
         admin: admin_address.port(),
     };
     let part = newcomer
-        .join(&node.settings, ports)
+        .join(&node, ports)
         .await
         .map_err(|error| run(&error))?;
     node.topology
         .joined(part.group.slot_map(), part.surroundings());
-    let readiness = Readiness::of(&node);
+    let knows = Arc::clone(&node);
+    let readiness = Readiness::of(&node).with("databases", move || knows.modes.check_stores());
     let admin = Arc::new(Admin {
         node: Arc::clone(&node),
         readiness,
@@ -176,7 +177,7 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     println!("{start_line}");
     signals.stop().await;
     tracing::info!("asked to stop");
-    part.stop().await;
+    part.stop(node.settings.timings.stop_timeout.0).await;
     server.stop();
     admin.abort();
     Ok(())

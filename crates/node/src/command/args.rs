@@ -30,6 +30,11 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The whole request: the words lie at the spans in the buffer, the name first.
+    pub(crate) fn words(&self) -> (&'a [u8], &'a [Span]) {
+        (self.buffer, self.spans)
+    }
+
     /// The next argument, a key.
     pub fn key(&mut self) -> Result<&'a [u8], CommandError> {
         self.bytes()

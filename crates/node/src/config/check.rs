@@ -238,6 +238,11 @@ fn limits(limits: &Limits) -> Checked {
     count("pipeline_max", limits.pipeline_max, 1..=1 << 20)?;
     count("uncommitted_max", limits.uncommitted_max, 1..=1 << 24)?;
     count("waiters_max", limits.waiters_max, 1..=1 << 24)?;
+    count(
+        "database_waiting_max",
+        limits.database_waiting_max,
+        1..=1 << 24,
+    )?;
     let soft = Span::from_secs(1)..=Span::from_secs(86_400);
     within("limits.output_soft_time", limits.output_soft_time, soft)?;
     let argument = ("limits.argument_bytes_max", limits.argument_bytes_max);

@@ -173,6 +173,8 @@ pub struct Limits {
     pub backlog_bytes_max: Size,
     /// Bytes that wait to be sent to one node.
     pub peer_queue_bytes_max: Size,
+    /// Commands that wait for databases.
+    pub database_waiting_max: usize,
 }
 
 impl Default for Limits {
@@ -191,6 +193,7 @@ impl Default for Limits {
             waiters_max: 65_536,
             backlog_bytes_max: Size(1 << 20),
             peer_queue_bytes_max: Size(256 << 20),
+            database_waiting_max: 65_536,
         }
     }
 }

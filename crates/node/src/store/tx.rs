@@ -7,14 +7,18 @@
 //! command sees its own writes, the table stays as it is, and the outcome says what would have
 //! happened. So a cache mode learns what a command wants before the database has agreed.
 
+mod overlay;
+
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use cluster::Version;
 
 use super::effect::{Effect, Effects};
-use super::entry::{Entry, Header, Kind, Mark};
+use super::entry::{Entry, Kind, Mark};
 use super::segments::Place;
 use super::slot::SlotTable;
+use overlay::Overlay;
 
 /// In what part this node runs a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +40,8 @@ pub enum Expiry {
     At(u64),
 }
 
-/// The definition of the write-back keyspace that a key belongs to, if it belongs to one.
-pub type DefinitionOf<'a> = &'a dyn Fn(&[u8]) -> Option<u32>;
+/// Whether the end of a key with an entry of this definition is told to its database.
+pub type Tells<'a> = &'a dyn Fn(u32) -> bool;
 
 /// One command's view of one slot.
 pub struct Tx<'a> {
@@ -46,15 +50,14 @@ pub struct Tx<'a> {
     now_unix_ms: u64,
     version: Version,
     role: Role,
-    definition_of: Option<DefinitionOf<'a>>,
+    tells: Option<Tells<'a>>,
     met: Version,
     found: u32,
     missed: u32,
+    saw_ended: bool,
+    ended: Vec<Bytes>,
     effects: Effects,
 }
-
-/// The entries that a command on an overlay wrote; `None` where it removed one.
-type Overlay = BTreeMap<Box<[u8]>, Option<Entry>>;
 
 /// What a command leaves behind.
 #[derive(Debug)]
@@ -67,6 +70,10 @@ pub struct Outcome {
     pub found: u32,
     /// How many did not.
     pub missed: u32,
+    /// A key was past its time, and this view may not remove it.
+    pub saw_ended: bool,
+    /// Keys whose time was over, and that are dirty since: their database is to hear of it.
+    pub ended: Vec<Bytes>,
     /// On an overlay: the keys written, each with the entry that it would have.
     pub written: BTreeMap<Box<[u8]>, Option<Entry>>,
 }
@@ -88,10 +95,12 @@ impl<'a> Tx<'a> {
             now_unix_ms,
             version,
             role,
-            definition_of: None,
+            tells: None,
             met: Version::ZERO,
             found: 0,
             missed: 0,
+            saw_ended: false,
+            ended: Vec::new(),
             effects: Effects::new(),
         }
     }
@@ -99,14 +108,24 @@ impl<'a> Tx<'a> {
     /// Lets writes go to an overlay and leave the table as it is.
     #[must_use]
     pub fn on_overlay(mut self) -> Tx<'a> {
-        self.overlay = Some(Overlay::new());
+        self.overlay = Some(Overlay::default());
         self
     }
 
-    /// Lets writes to the keys of write-back keyspaces leave dirty entries, removals included.
+    /// Lays a value, or that there is none, over what the table has for the key, if anything. It
+    /// counts as written.
+    ///
+    /// # Panics
+    /// Without an overlay.
+    pub fn lay(&mut self, key: &[u8], value: Option<(Kind, &[u8], Option<u64>)>) {
+        let overlay = self.overlay.as_mut().expect("a value is laid on one");
+        overlay.lay(key, value);
+    }
+
+    /// Says of which definitions a database is told that a key's time is over: of all, otherwise.
     #[must_use]
-    pub fn with_write_back(mut self, definition_of: DefinitionOf<'a>) -> Tx<'a> {
-        self.definition_of = Some(definition_of);
+    pub fn telling(mut self, tells: Tells<'a>) -> Tx<'a> {
+        self.tells = Some(tells);
         self
     }
 
@@ -137,7 +156,9 @@ impl<'a> Tx<'a> {
             met: self.met,
             found: self.found,
             missed: self.missed,
-            written: self.overlay.unwrap_or_default(),
+            saw_ended: self.saw_ended,
+            ended: self.ended,
+            written: self.overlay.unwrap_or_default().into_written(),
         }
     }
 
@@ -201,7 +222,7 @@ impl<'a> Tx<'a> {
             Expiry::Never => None,
             Expiry::At(at) => Some(at),
         };
-        let (kind, mark) = (Kind::String, self.mark_of_write(key));
+        let (kind, mark) = (Kind::String, Mark::None);
         self.perform(&Effect::Put {
             key,
             kind,
@@ -221,14 +242,13 @@ impl<'a> Tx<'a> {
             return;
         }
         self.perform(&Effect::Splice { key, offset, bytes });
-        self.mark_written(key);
     }
 
     /// Removes a key. Returns whether it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let found = self.live(key).is_some();
         if found {
-            self.bury(key, self.mark_of_write(key));
+            self.perform(&Effect::Remove { key });
         }
         found
     }
@@ -238,7 +258,6 @@ impl<'a> Tx<'a> {
         let found = self.live(key).is_some();
         if found {
             self.perform(&Effect::Expire { key, at });
-            self.mark_written(key);
         }
         found
     }
@@ -356,6 +375,8 @@ impl<'a> Tx<'a> {
         if expired {
             if self.role == Role::Primary {
                 self.bury_expired(key, mark);
+            } else {
+                self.saw_ended = true;
             }
             return None;
         }
@@ -368,16 +389,13 @@ impl<'a> Tx<'a> {
         (entry.kind() != Kind::Absent && !entry.is_expired(self.now_unix_ms)).then_some(entry)
     }
 
+    /// Ends a key: without a trace, or dirty where its database is to hear of it.
     fn bury_expired(&mut self, key: &[u8], mark: Mark) {
         if self.overlay.is_none() {
             self.table.shared.count_expired();
         }
-        self.bury(key, mark);
-    }
-
-    /// Ends a key: without a trace, or dirty where its database is to hear of it.
-    fn bury(&mut self, key: &[u8], mark: Mark) {
-        let effect = match mark.definition() {
+        let told = |definition: &u32| self.tells.is_none_or(|tells| tells(*definition));
+        let effect = match mark.definition().filter(told) {
             None => Effect::Remove { key },
             Some(definition) => Effect::Put {
                 key,
@@ -387,29 +405,17 @@ impl<'a> Tx<'a> {
                 mark: Mark::Dirty { definition },
             },
         };
-        self.perform(&effect);
-    }
-
-    fn mark_of_write(&self, key: &[u8]) -> Mark {
-        let definition = self
-            .definition_of
-            .and_then(|definition_of| definition_of(key));
-        definition.map_or(Mark::None, |definition| Mark::Dirty { definition })
-    }
-
-    /// After a change of an entry that kept its mark: the mark that a write gives.
-    fn mark_written(&mut self, key: &[u8]) {
-        let mark = self.mark_of_write(key);
-        if self.inspect(key).is_some_and(|entry| entry.mark() != mark) {
-            self.perform(&Effect::Mark { key, mark });
+        if matches!(effect, Effect::Put { .. }) {
+            self.ended.push(Bytes::copy_from_slice(key));
         }
+        self.perform(&effect);
     }
 
     /// Does what the effect says, and records it.
     fn perform(&mut self, effect: &Effect<'_>) {
         assert!(self.role == Role::Primary, "only the primary writes");
         if let Some(overlay) = &mut self.overlay {
-            lay_over(overlay, self.table, effect, self.version);
+            overlay.perform(self.table, effect, self.version);
         } else {
             let done = self.table.apply_effect(effect, self.version);
             done.expect("a view changes only keys that it has found, within their limits");
@@ -450,51 +456,6 @@ impl<'a> Tx<'a> {
             }
         }
     }
-}
-
-/// Does what an effect says on the overlay of a table.
-fn lay_over(overlay: &mut Overlay, table: &SlotTable, effect: &Effect<'_>, version: Version) {
-    let key = effect.key().expect("a slot is not emptied on an overlay");
-    let place = overlay.entry(key.into()).or_insert_with(|| {
-        table
-            .find(key)
-            .map(|entry| Entry::new(key, entry.value(), &entry.header()))
-    });
-    if let Effect::Put {
-        kind,
-        value,
-        expires_at,
-        mark,
-        ..
-    } = *effect
-    {
-        *place = Some(Entry::new(
-            key,
-            value,
-            &Header {
-                version,
-                expires_at,
-                access: 0,
-                kind,
-                mark,
-            },
-        ));
-        return;
-    }
-    if let Effect::Remove { .. } = effect {
-        *place = None;
-        return;
-    }
-    let entry = place
-        .as_mut()
-        .expect("a view changes only keys that it has found");
-    match *effect {
-        Effect::Expire { at, .. } => entry.set_expires_at(at),
-        Effect::Splice { offset, bytes, .. } => entry.splice(offset, bytes),
-        Effect::Mark { mark, .. } => entry.set_mark(mark),
-        Effect::Put { .. } | Effect::Remove { .. } | Effect::Clear => {}
-    }
-    entry.set_version(version);
 }
 
 #[cfg(test)]

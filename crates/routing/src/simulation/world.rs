@@ -130,6 +130,7 @@ impl World {
                 world: Rc::clone(self),
                 id: node,
             },
+            crate::line::HeldLines::default(),
             self.rules,
         );
         self.nodes.borrow_mut().insert(node, cache);

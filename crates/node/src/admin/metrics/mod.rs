@@ -33,6 +33,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 /// A metric without a description is an error to those who check metrics.
 fn describe() {
     cluster::transport::describe();
+    routing::describe_metrics();
     describe_counter!(
         "quorate_slots_lost_total",
         "Slots that went on without data that was acknowledged, since too many copies were lost."

@@ -51,6 +51,7 @@ pub(super) const ROWS: &[Command] = &[
         .doc("2.8.0", "O(1) a call, O(N) for all keys", "Walks over all keys in steps."),
     keyed("touch", AtLeast(2), READ | FAST, ALL, KEYSPACE, generic::touch)
         .access(RO)
+        .cached()
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .doc("3.2.1", "O(N) in the number of keys",
             "Counts which of these keys exist, as a use of each."),

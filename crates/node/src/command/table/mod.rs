@@ -49,6 +49,8 @@ pub struct Command {
     pub summary: &'static str,
     /// Hints for clients that spread commands over nodes.
     pub tips: &'static [&'static str],
+    /// Whether a key that the cache lacks is looked for in its database.
+    pub loads: bool,
 }
 
 /// How many words a request has, the command's name (and a subcommand's) included.
@@ -159,6 +161,7 @@ const fn row(
         complexity,
         summary,
         tips,
+        loads: true,
     }
 }
 
@@ -213,6 +216,12 @@ impl Command {
     /// Says what it does with its keys, where that is not what its flags let expect.
     const fn access(mut self, access: u32) -> Command {
         self.access = access;
+        self
+    }
+
+    /// It is about what the cache has, whatever a database has.
+    const fn cached(mut self) -> Command {
+        self.loads = false;
         self
     }
 

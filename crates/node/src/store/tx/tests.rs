@@ -117,27 +117,29 @@ fn what_the_database_has_ends_as_a_dirty_absence_and_a_doubt_does_not_end() {
 }
 
 #[test]
-fn writes_of_a_write_back_keyspace_are_dirty() {
+fn what_is_laid_over_the_table_counts_as_there() {
     let mut table = table();
-    let definition_of = |key: &[u8]| key.starts_with(b"wb:").then_some(3);
-    let dirty = Mark::Dirty { definition: 3 };
-    let clean = Mark::Clean {
-        definition: 3,
-        fresh_until: NOW,
-    };
-    tx(&mut table, 1).put(b"wb:b", Kind::String, b"v", None, clean);
-    let mut write = tx(&mut table, 2).with_write_back(&definition_of);
-    write.set(b"wb:a", b"v", Expiry::Never);
-    write.set(b"other", b"v", Expiry::Never);
-    write.splice(b"wb:b", 1, b"w");
-    write.splice(b"wb:b", 2, b"x");
-    assert_eq!(write.inspect(b"wb:a").unwrap().mark(), dirty);
-    assert_eq!(write.inspect(b"other").unwrap().mark(), Mark::None);
-    assert_eq!(write.inspect(b"wb:b").unwrap().mark(), dirty);
-    assert!(write.remove(b"wb:a") && !write.remove(b"wb:a"));
-    assert_eq!(write.inspect(b"wb:a").unwrap().kind(), Kind::Absent);
-    assert_eq!(write.effects().iter().count(), 6);
-    assert_eq!((table.tally().dirty, table.tally().keys), (2, 2));
+    tx(&mut table, 1).set(b"a", b"1", Expiry::Never);
+    let mut trial = tx(&mut table, 2).on_overlay();
+    trial.lay(b"a", None);
+    trial.lay(b"b", Some((Kind::String, b"2", Some(NOW + 5))));
+    assert!(!trial.exists(b"a") && trial.exists(b"b"));
+    assert_eq!(trial.met(), Version::ZERO, "neither is the table's");
+    trial.splice(b"b", 1, b"x");
+    let written = trial.finish().written;
+    let b = written[b"b".as_slice()].as_ref().expect("it is there");
+    assert_eq!((b.value(), b.expires_at()), (b"2x".as_slice(), Some(NOW + 5)));
+    assert_eq!(tx(&mut table, 3).string(b"a"), Some(b"1".as_slice()));
+}
+
+#[test]
+fn a_view_that_may_not_write_says_what_it_should_have_removed() {
+    let mut table = table();
+    tx(&mut table, 1).set(b"a", b"1", Expiry::At(NOW - 1));
+    let mut read = Tx::new(&mut table, Role::Replica, NOW, version(2));
+    assert!(!read.exists(b"a") && !read.exists(b"b"));
+    let outcome = read.finish();
+    assert!(outcome.saw_ended && outcome.effects.is_empty());
 }
 
 #[test]
@@ -289,10 +291,10 @@ proptest! {
             let mut trial = at(&mut primary, now, number).on_overlay();
             run(&mut trial, step);
             let expected = trial.finish().effects;
-            let definition_of = |key: &[u8]| (key[0] < 4).then_some(5);
+            let told = |definition| definition < 2;
             let mut tx = at(&mut primary, now, number);
             if number % 3 == 0 {
-                tx = tx.with_write_back(&definition_of);
+                tx = tx.telling(&told);
             }
             run(&mut tx, step);
             if matches!(step, Step::Clear) {
