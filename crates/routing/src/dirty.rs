@@ -49,8 +49,16 @@ struct Queue {
 pub(crate) struct Owed {
     key: Bytes,
     slot: Slot,
+    definition: DefinitionId,
     version: Version,
     losses: u64,
+}
+
+impl Owed {
+    /// By which it is to be flushed.
+    pub(crate) fn definition(&self) -> DefinitionId {
+        self.definition
+    }
 }
 
 /// What became of it.
@@ -224,19 +232,16 @@ impl Dirty {
         }
     }
 
-    /// All that is dirty now, of one definition.
-    pub(crate) fn owed(&self, definition: DefinitionId) -> Vec<Owed> {
-        let of = self
-            .keys
-            .iter()
-            .filter(|(_, waiting)| waiting.definition == definition);
-        of.map(|(key, waiting)| Owed {
+    /// What is owed of a key now, if it waits for its database.
+    pub(crate) fn owed(&self, key: &Bytes) -> Option<Owed> {
+        let waiting = self.keys.get(key)?;
+        Some(Owed {
             key: key.clone(),
             slot: waiting.slot,
+            definition: waiting.definition,
             version: waiting.version,
             losses: self.losses(waiting.slot),
         })
-        .collect()
     }
 
     pub(crate) fn owing(&self, owed: &Owed) -> Owing {
@@ -319,7 +324,7 @@ mod tests {
         let mut dirty = Dirty::default();
         note(&mut dirty, "a", 5, 0);
         note(&mut dirty, "b", 6, 0);
-        let owed = dirty.owed(1);
+        let owed = ["a", "b"].map(|name| dirty.owed(&key(name)).expect("it is dirty"));
         note(&mut dirty, "a", 9, 0);
         dirty.landed(&key("a"), version(4));
         assert_eq!(dirty.owing(&owed[0]), Owing::Still);

@@ -28,6 +28,31 @@ struct Source {
     version: Version,
 }
 
+/// How a flush of one slot went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// The slot.
+    pub slot: Slot,
+    /// Whether nothing is left of what was dirty; otherwise who or when to ask.
+    pub end: Result<(), Refusal>,
+    /// How many keys the database got.
+    pub keys: u64,
+    /// Why the database refuses a row for itself, if it refuses one.
+    pub rejected: Option<String>,
+}
+
+impl Flushed {
+    fn new(slot: Slot, end: Result<(), Refusal>) -> Flushed {
+        let (keys, rejected) = (0, None);
+        Flushed {
+            slot,
+            end,
+            keys,
+            rejected,
+        }
+    }
+}
+
 impl<H: Host> Cache<H> {
     /// Takes note of a dirty entry that is to be flushed when `due`.
     pub(crate) fn note_dirty(
@@ -60,80 +85,98 @@ impl<H: Host> Cache<H> {
         settings.unwrap_or_default().flush_interval.0
     }
 
-    /// Returns when all that was dirty at the call, of one keyspace or of all, is in the database,
-    /// or refused by it for itself. Says how many keys it was.
-    ///
-    /// # Errors
-    /// If a row was refused, or a slot was lost meanwhile: then its new primary is to be asked.
-    pub async fn flush(self: &Rc<Self>, name: Option<&str>) -> Result<u64, Error> {
-        let keyspaces = self.host.keyspaces();
-        let wanted = keyspaces.definitions().filter(|definition| {
-            name.is_none_or(|name| {
-                keyspaces.named(name).and_then(|found| found.database()) == Some(definition)
-            })
-        });
-        let mut flushed = 0;
-        for definition in wanted {
-            let owed = self.dirty.borrow().owed(definition.id);
-            flushed += owed.len() as u64;
-            self.await_flush(definition, owed).await?;
-        }
-        Ok(flushed)
-    }
-
-    /// Before this node stops: the databases get what it leads, as long as they take it.
-    ///
-    /// # Errors
-    /// What could not be flushed, and why.
-    pub async fn stop(self: &Rc<Self>, patience: Duration) -> Result<u64, Error> {
-        let until = self.host.now() + patience;
-        let waited = self.within(until, self.flush(None)).await;
-        waited.unwrap_or_else(|| {
-            let left = self.dirty_bytes();
-            Err(Error::store(
-                "all",
-                format!("{left} dirty bytes are not flushed in time"),
-            ))
-        })
-    }
-
-    async fn await_flush(
+    /// Returns when all that was dirty at the call in these slots, of one keyspace or of all, is in
+    /// the database or refused by it for itself, or when the time is over. Says of each slot how
+    /// it went; who wants the rest asks again, the slot's primary of then.
+    pub async fn flush(
         self: &Rc<Self>,
-        definition: &Definition,
-        mut owed: Vec<Owed>,
-    ) -> Result<(), Error> {
-        let mut rejected = (0, String::new());
+        name: Option<&str>,
+        slots: &[Slot],
+        patience: Duration,
+    ) -> Vec<Flushed> {
+        let until = self.host.now() + patience;
+        let mut flushed = Vec::with_capacity(slots.len());
+        let mut owed = Vec::new();
+        for &slot in slots {
+            let (end, owes) = match self.owed_in(slot, name) {
+                Ok(owes) => (Ok(()), owes),
+                Err(refusal) => (Err(refusal), Vec::new()),
+            };
+            flushed.push(Flushed::new(slot, end));
+            owed.extend(owes.into_iter().map(|one| (flushed.len() - 1, one)));
+        }
+        self.pay(&mut flushed, owed, until).await;
+        flushed
+    }
+
+    /// What is dirty in a slot that this member leads. The slot itself is asked, so that nothing
+    /// is missing that an earlier primary left and the queue has not heard of yet.
+    fn owed_in(self: &Rc<Self>, slot: Slot, name: Option<&str>) -> Result<Vec<Owed>, Refusal> {
+        let keyspaces = self.host.keyspaces();
+        let of_name = name.and_then(|name| keyspaces.named(name)?.database().map(|it| it.id));
+        let marked = self.host.lock(slot, |locked| {
+            locked.lead()?;
+            Ok::<_, Refusal>(locked.marked())
+        })?;
+        let now = self.host.now();
+        let mut owed = Vec::new();
+        for (key, entry) in marked {
+            let Mark::Dirty { definition } = entry.mark else {
+                continue;
+            };
+            if name.is_some() && of_name != Some(definition) {
+                continue;
+            }
+            self.note_dirty(slot, &key, definition, entry.version, entry.bytes, now);
+            owed.extend(self.dirty.borrow().owed(&key));
+        }
+        Ok(owed)
+    }
+
+    /// Waits for what is owed; each is noted where its index says.
+    async fn pay(&self, flushed: &mut [Flushed], mut owed: Vec<(usize, Owed)>, until: Time) {
         loop {
             let changed = self.dirty.borrow().changed();
-            let mut lost = false;
-            owed.retain(|one| match self.dirty.borrow().owing(one) {
-                Owing::Still => true,
-                Owing::Paid => false,
-                Owing::Rejected(reason) => {
-                    rejected = (rejected.0 + 1, reason);
-                    false
+            owed.retain(|(at, one)| {
+                let flushed = &mut flushed[*at];
+                match self.dirty.borrow().owing(one) {
+                    Owing::Still => return true,
+                    Owing::Paid => flushed.keys += 1,
+                    Owing::Rejected(reason) => flushed.rejected = Some(reason),
+                    Owing::SlotLost => flushed.end = Err(Refusal::NotPrimary),
                 }
-                Owing::SlotLost => {
-                    lost = true;
-                    false
-                }
+                false
             });
-            if lost {
-                return Err(Error::Refused(Refusal::TryAgain));
-            }
             if owed.is_empty() {
-                break;
+                return;
             }
-            self.dirty.borrow_mut().hurry(definition.id).fire();
-            changed.wait().await;
+            for (_, one) in &owed {
+                self.dirty.borrow_mut().hurry(one.definition()).fire();
+            }
+            if self.within(until, changed.wait()).await.is_none() {
+                for (at, _) in owed {
+                    flushed[at].end = Err(Refusal::TryAgain);
+                }
+                return;
+            }
         }
-        match rejected {
-            (0, _) => Ok(()),
-            (rows, reason) => Err(Error::store(
-                &definition.store,
-                format!("{rows} rows are refused, the last one because: {reason}"),
-            )),
+    }
+
+    /// Before this node stops: the databases get what it leads, as long as they take it. Says how
+    /// many keys they got.
+    ///
+    /// # Errors
+    /// How much could not be flushed.
+    pub async fn stop(self: &Rc<Self>, patience: Duration) -> Result<u64, Error> {
+        let slots: Vec<Slot> = Slot::all().collect();
+        let flushed = self.flush(None, &slots, patience).await;
+        let keys = flushed.iter().map(|one| one.keys).sum();
+        if flushed.iter().any(|one| one.end == Err(Refusal::TryAgain)) {
+            let left = self.dirty_bytes();
+            let reason = format!("{left} dirty bytes are not flushed in time");
+            return Err(Error::store("all", reason));
         }
+        Ok(keys)
     }
 
     /// Runs while something of the definition is dirty.

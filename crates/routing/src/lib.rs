@@ -28,6 +28,7 @@ mod simulation;
 
 pub use cache::Cache;
 pub use error::{Error, Lost, Refusal};
+pub use flush::Flushed;
 pub use host::Host;
 pub use line::HeldLines;
 pub use metrics::describe as describe_metrics;

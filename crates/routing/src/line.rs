@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_holds_up_nobody() {
-        let (lines, held) = lines();
+        let (lines, _) = lines();
         let slot = Slot::of(b"a");
         let first = now(lines.take(slot, &[key("b")])).unwrap().unwrap();
         let keys = [key("a"), key("b")];

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use cluster::Slot;
+
 use super::schedules::{
     A, B, NOTHING, absent, get, is_store_error, key, millis, schedule, set, shows,
 };
@@ -11,17 +13,22 @@ use crate::keyspace::{WhenFull, example_settings};
 use crate::quantity::Size;
 use crate::rule::Rules;
 
+fn slots() -> Vec<Slot> {
+    Slot::all().collect()
+}
+
 #[test]
 fn keyspace_flush_returns_when_the_database_has_what_was_dirty() {
     schedule(|world| {
         for number in 0..20 {
             assert_eq!(world.ask(set(&format!("wb:{number}"), "v")), NOTHING);
         }
-        let cache = world.cache(A);
+        let (cache, all) = (world.cache(A), slots());
         let flushed = world
             .executor
-            .block_on(async move { cache.flush(Some("wb")).await });
-        assert!(flushed.is_ok_and(|keys| keys > 0));
+            .block_on(async move { cache.flush(Some("wb"), &all, millis(5_000)).await });
+        assert!(flushed.iter().all(|one| one.end.is_ok()));
+        assert!(flushed.iter().any(|one| one.keys > 0));
         for number in 0..20 {
             let row = world.database.value(format!("wb:{number}").as_bytes());
             assert_eq!(row, Some(key("v")));
@@ -41,9 +48,10 @@ fn keyspace_flush_returns_when_the_database_has_what_was_dirty() {
                     other.take_over(B, false);
                 }),
             );
-            cache.flush(None).await
+            cache.flush(None, &slots(), millis(5_000)).await
         });
-        assert_eq!(flushed, Err(Error::Refused(Refusal::TryAgain)));
+        let of_key = Slot::of(b"wb:1").index();
+        assert_eq!(flushed[of_key].end, Err(Refusal::NotPrimary));
         world.executor.run_for(millis(500));
         assert_eq!(
             world.database.value(b"wb:1"),
