@@ -208,7 +208,20 @@ impl Quorate {
     /// # Panics
     /// If it does not serve in time.
     #[must_use]
-    pub fn start_with(mut command: Command, arguments: &[&str]) -> Quorate {
+    pub fn start_with(command: Command, arguments: &[&str]) -> Quorate {
+        let node = Quorate::launch(command, arguments);
+        if !arguments.contains(&"--seed") {
+            eventually("the node is ready", || is_ready(node.admin_port));
+        }
+        node
+    }
+
+    /// The same, and returns as soon as the node can be reached.
+    ///
+    /// # Panics
+    /// If it does not serve in time.
+    #[must_use]
+    pub fn launch(mut command: Command, arguments: &[&str]) -> Quorate {
         let folder = folder();
         command
             .arg("serve")
@@ -227,17 +240,13 @@ impl Quorate {
                 .unwrap_or_else(|| panic!("no {name} in {line:?}"))
         };
         let (cluster_port, any_port) = (address("cluster port"), address("any port"));
-        let node = Quorate {
+        Quorate {
             process,
             cluster_port,
             any_port,
             admin_port: address("admin port"),
             folder,
-        };
-        if !arguments.contains(&"--seed") {
-            eventually("the node is ready", || is_ready(node.admin_port));
         }
-        node
     }
 
     /// The folder of the test, with the node's data in `data`.

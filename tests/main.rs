@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod compat;
 mod configuration;
+mod databases;
 mod deploy;
 mod documentation;
 mod limits;

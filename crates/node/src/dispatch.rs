@@ -229,7 +229,8 @@ fn run(
             match execute(&mut asker, slot, command, handler, &mut args, replies)? {
                 Ran::Here => Ok(Next::Go),
                 Ran::Deferred(deferred) => {
-                    let later = Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
+                    let later =
+                        Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
                     replies.gather.wait_for(replies.out.len(), later);
                     Ok(Next::Go)
                 }

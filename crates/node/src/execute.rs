@@ -242,7 +242,11 @@ fn acknowledged_alone(node: &Node, command: &Command, args: &Args<'_>) -> bool {
     let keyspaces = node.modes.keyspaces();
     let (buffer, spans) = args.words();
     let mut keys = command.keys.of(buffer, spans);
-    keys.all(|key| keyspaces.of(key).is_some_and(|found| found.ack == Ack::Primary))
+    keys.all(|key| {
+        keyspaces
+            .of(key)
+            .is_some_and(|found| found.ack == Ack::Primary)
+    })
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.

@@ -162,15 +162,7 @@ impl Newcomer {
             links,
         );
         let modes = modes::start(node, group.clone()).map_err(JoinError::Thread)?;
-        let hears = Arc::downgrade(node);
-        driver.on_turns(Box::new(move |turns| {
-            hears.upgrade().inspect(|node| node.modes.turned(turns));
-        }));
-        let (store, knows) = (self.store.clone(), Arc::clone(node));
-        driver.start(move |state| {
-            store.key(state.hash_seed());
-            knows.modes.set_keyspaces(keyspaces_of(state, &knows.settings));
-        });
+        start(&driver, node);
         let (joined, is_joined) = watch::channel(false);
         let mut part = Part {
             group,
@@ -183,30 +175,44 @@ impl Newcomer {
             tasks: tokio::task::JoinSet::new(),
             _identity: self.identity,
         };
-        part.tasks.spawn(watch_neighbours(
-            Arc::clone(&part.gossip),
-            Arc::clone(&part.transport),
-            neighbours,
-        ));
-        part.tasks.spawn(tell_lineage(
-            part.group.clone(),
-            Arc::clone(&part.transport),
-        ));
-        part.tasks
-            .spawn(tell_index(part.group.clone(), Arc::clone(&part.gossip)));
-        part.tasks
-            .spawn(hear_indexes(part.group.clone(), Arc::clone(&part.gossip)));
-        part.tasks.spawn(take_part(
-            part.group.clone(),
-            info,
-            beginning(settings),
-            joined,
-        ));
+        part.spread_the_word(neighbours);
+        let begun = take_part(part.group.clone(), info, beginning(settings), joined);
+        part.tasks.spawn(begun);
         Ok(part)
     }
 }
 
+/// Starts replication. Before any slot is placed here, the store knows its seeds, and the cache
+/// modes know which keys have a database.
+fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>) {
+    let hears = Arc::downgrade(node);
+    driver.on_turns(Box::new(move |turns| {
+        hears.upgrade().inspect(|node| node.modes.turned(turns));
+    }));
+    let knows = Arc::clone(node);
+    driver.start(move |state| {
+        knows.store.key(state.hash_seed());
+        knows
+            .modes
+            .set_keyspaces(keyspaces_of(state, &knows.settings));
+    });
+}
+
 impl Part {
+    /// Lets gossip, metadata and transport know what each needs of the others.
+    fn spread_the_word(&mut self, neighbours: watch::Sender<Neighbours>) {
+        let (group, gossip) = (&self.group, &self.gossip);
+        let transport = &self.transport;
+        let watch = watch_neighbours(Arc::clone(gossip), Arc::clone(transport), neighbours);
+        self.tasks.spawn(watch);
+        let tell = tell_lineage(group.clone(), Arc::clone(transport));
+        self.tasks.spawn(tell);
+        self.tasks
+            .spawn(tell_index(group.clone(), Arc::clone(gossip)));
+        self.tasks
+            .spawn(hear_indexes(group.clone(), Arc::clone(gossip)));
+    }
+
     /// Whether the cluster knows this start of the node.
     #[must_use]
     pub fn joined(&self) -> watch::Receiver<bool> {

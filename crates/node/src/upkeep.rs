@@ -42,7 +42,7 @@ pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
     };
     runtime.block_on(async {
         while !*stopped.borrow() {
-            if upkeep.step(&node.store, &Led(node)) {
+            if upkeep.step(&node.store, node) {
                 continue;
             }
             tokio::select! {
@@ -65,26 +65,22 @@ impl Upkeep {
     }
 }
 
-/// The slots that a node leads.
-struct Led<'a>(&'a Node);
-
-impl LedSlots for Led<'_> {
+impl LedSlots for Node {
     fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
-        let slots = &self.0.slots;
+        let slots = &self.slots;
         let locked = slots.lock(slot);
         locked.check_write(slots.context(), clock::now()).ok()?;
         Some(look(&locked.table))
     }
 
     fn change<R>(&self, slot: Slot, change: impl FnOnce(&mut Tx<'_>) -> R) -> Option<R> {
-        let Led(node) = self;
-        let (slots, mut out) = (&node.slots, Out::default());
+        let (slots, mut out) = (&self.slots, Out::default());
         let mut locked = slots.lock(slot);
         locked.check_write(slots.context(), clock::now()).ok()?;
         let version = locked.next_version();
-        let tells = |definition| node.modes.tells(definition);
-        let mut tx = Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version)
-            .telling(&tells);
+        let tells = |definition| self.modes.tells(definition);
+        let mut tx =
+            Tx::new(&mut locked.table, Role::Primary, clock::unix_ms(), version).telling(&tells);
         let result = change(&mut tx);
         let outcome = tx.finish();
         if !outcome.effects.is_empty() {
@@ -93,7 +89,7 @@ impl LedSlots for Led<'_> {
         }
         drop(locked);
         slots.perform(out);
-        node.modes.ended(slot, outcome.ended);
+        self.modes.ended(slot, outcome.ended);
         Some(result)
     }
 }
@@ -107,7 +103,7 @@ mod tests {
     #[test]
     fn a_step_expires_evicts_and_gives_memory_back() {
         let node = Node::alone(Settings::default());
-        let (store, slots) = (&node.store, Led(&node));
+        let (store, slots) = (&node.store, &*node);
         let set = |key: u32, expiry| {
             let key = key.to_be_bytes();
             let done = slots.change(Slot::of(&key), |tx| tx.set(&key, &[0; 100], expiry));
@@ -133,13 +129,16 @@ mod tests {
             evictor,
         };
         for _ in 0..8 {
-            upkeep.step(store, &slots);
+            upkeep.step(store, slots);
         }
-        assert_eq!((node.slots.tally().keys, store.expired_keys()), (1_000, 1_000));
+        assert_eq!(
+            (node.slots.tally().keys, store.expired_keys()),
+            (1_000, 1_000)
+        );
 
         assert!(store.set_policy("allkeys-lru"));
         store.set_maxmemory_bytes(store.used_bytes() / 2);
-        while upkeep.step(store, &slots) {}
+        while upkeep.step(store, slots) {}
         assert!(!store.is_over_limit() && store.evicted_keys() > 100);
         assert_eq!(node.slots.tally().keys as u64, 1_000 - store.evicted_keys());
     }

@@ -142,7 +142,12 @@ impl<H: Host> Cache<H> {
                 match self.dirty.borrow().owing(one) {
                     Owing::Still => return true,
                     Owing::Paid => flushed.keys += 1,
-                    Owing::Rejected(reason) => flushed.rejected = Some(reason),
+                    Owing::Rejected(reason) => {
+                        let definition =
+                            self.host.keyspaces().definition(one.definition()).cloned();
+                        let store = definition.map_or_else(String::new, |it| it.store.clone());
+                        flushed.rejected = Some(format!("{store}: a row is refused: {reason}"));
+                    }
                     Owing::SlotLost => flushed.end = Err(Refusal::NotPrimary),
                 }
                 false

@@ -2,9 +2,9 @@
 //! the old set and the new one are both in force.
 
 use super::context::Context;
+use super::out::Out;
 use super::primary::{Attachment, Primary, Progress};
 use super::quorum::Quorum;
-use super::out::Out;
 use super::replica::{Replica, Role};
 use super::rules::Rule;
 use super::table::Table;

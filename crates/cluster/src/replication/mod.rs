@@ -28,9 +28,9 @@ mod waiters;
 
 pub use context::Context;
 pub use failover::{Coordinator, FailoverSettings, Liveness, Orders};
+pub use out::{Out, Turn};
 pub use peer::{Direction, Peer};
 pub use record::Record;
-pub use out::{Out, Turn};
 pub use replica::{Refusal, Replica};
 pub use replicas::{Locked, Replicas};
 pub use rules::{Rule, Rules};

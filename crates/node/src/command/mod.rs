@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod config;
 pub mod connection;
+mod database;
 mod expiry;
 mod generic;
 pub mod glob;

@@ -194,9 +194,7 @@ mod tests {
 
     fn set(node: &Node, key: &str) {
         let key = key.as_bytes();
-        let done = node
-            .slots
-            .change(Slot::of(key), |tx| tx.set(key, b"v", Expiry::Never));
+        let done = node.change(Slot::of(key), |tx| tx.set(key, b"v", Expiry::Never));
         assert!(done.is_some(), "a node alone leads every slot");
     }
 

@@ -27,6 +27,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// What an answer may take longer than the node that is asked may wait.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How long a flush waits for a slot that nobody leads: longer than a change of primary takes.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Which slots a question means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
@@ -111,7 +114,6 @@ impl Asker {
     }
 
     /// For the whole cluster.
-    #[cfg(test)]
     pub(crate) fn whole(node: &Arc<Node>) -> Asker {
         Asker {
             node: Arc::clone(node),
@@ -119,13 +121,14 @@ impl Asker {
         }
     }
 
-    /// As long as this node waits for a read, or a write.
+    /// As long as this node waits for a read, or a write; for a flush, as long as a slot may be
+    /// without a primary.
     pub(crate) fn patience(&self, question: &Question) -> Patience {
         let timeouts = Timeouts::of(&self.node);
-        Patience::new(if question.writes() {
-            timeouts.write
-        } else {
-            timeouts.read
+        Patience::new(match question {
+            Question::Flush(_) => FLUSH_PATIENCE,
+            _ if question.writes() => timeouts.write,
+            _ => timeouts.read,
         })
     }
 
@@ -162,7 +165,7 @@ impl Asker {
             if pending.is_empty() {
                 break;
             }
-            if progress && matches!(question, Question::Walk(_)) {
+            if progress && matches!(question, Question::Walk(_) | Question::Flush(_)) {
                 patience.renew();
             } else if !patience.pause().await {
                 return Err(self.failure(question, round.why, some_done, doubt));

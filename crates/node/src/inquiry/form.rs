@@ -30,6 +30,10 @@ pub(super) fn encode(left: Duration, question: &Question, wanted: &[Wanted]) -> 
         Question::Count => out.put_u8(0),
         Question::Sample => out.put_u8(1),
         Question::Empty => out.put_u8(2),
+        Question::Flush(name) => {
+            out.put_u8(4);
+            put_text(name.as_ref(), &mut out);
+        }
         Question::Walk(walk) => {
             out.put_u8(3);
             out.put_u32(walk.count);
@@ -70,6 +74,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Asked> {
             pattern: get_text(&mut rest)?,
             kind: get_text(&mut rest)?,
         }),
+        4 => Question::Flush(get_text(&mut rest)?),
         _ => return None,
     };
     let first = rest.try_get_u16().ok()?;

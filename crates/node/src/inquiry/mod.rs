@@ -27,6 +27,8 @@ pub(crate) enum Question {
     Sample,
     /// That they be emptied.
     Empty,
+    /// That the databases get what they lack of them: of one keyspace, or of all.
+    Flush(Option<Bytes>),
     /// Their keys in the order of their hashes.
     Walk(Walk),
 }
@@ -72,8 +74,9 @@ pub(crate) type Wanted = (Slot, u64);
 pub(crate) struct Part {
     pub(crate) slot: Slot,
     pub(crate) end: End,
-    /// The keys it has, or the entries that a walk has looked at.
+    /// The keys it has, or the entries that a walk has looked at, or the keys that were flushed.
     pub(crate) count: u64,
+    /// Keys; of a flush: why a database refuses one, if it does.
     pub(crate) keys: Vec<Bytes>,
 }
 

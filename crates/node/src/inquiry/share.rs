@@ -12,6 +12,7 @@ use bytes::Bytes;
 use cluster::replication::{Need, Out, Refusal};
 use cluster::transport::BoxFuture;
 use cluster::{Slot, clock};
+use routing::Flushed;
 
 use super::form::{Asked, decode, encode_answer};
 use super::{End, Part, Question, Walk, Wanted, is_there};
@@ -69,6 +70,7 @@ pub(crate) async fn share(
         Question::Count => share.counts(wanted).await,
         Question::Sample => share.samples(wanted).await,
         Question::Empty => share.empties(wanted, timeouts.write).await,
+        Question::Flush(name) => flushes(node, name.as_ref(), wanted, timeouts.read).await,
         Question::Walk(walk) => share.walks(walk, wanted).await,
     };
     let waits = share.waits;
@@ -284,6 +286,32 @@ impl Share<'_> {
     }
 }
 
+/// Gives the databases what they lack of these slots, as long as there is time. A slot of which
+/// something is left is to be asked again.
+async fn flushes(
+    node: &Node,
+    name: Option<&Bytes>,
+    wanted: &[Wanted],
+    patience: Duration,
+) -> Vec<Part> {
+    let name = name.map(|name| String::from_utf8_lossy(name).into_owned());
+    let slots = wanted.iter().map(|(slot, _)| *slot).collect();
+    let flushed = node.modes.flush(name, slots, patience).await;
+    let part = |one: Flushed| {
+        let end = match one.end {
+            Ok(()) => End::Done,
+            Err(routing::Refusal::TryAgain) => End::At(0),
+            Err(routing::Refusal::ClusterDown) => End::Refused(Refusal::NoLease),
+            Err(_) => End::Refused(Refusal::NotPrimary),
+        };
+        let mut part = Part::new(one.slot, end);
+        part.count = one.keys;
+        part.keys.extend(one.rejected.map(Bytes::from));
+        part
+    };
+    flushed.into_iter().map(part).collect()
+}
+
 /// Empties a slot that this node leads: the one place where a slot is emptied because a client
 /// wants everything to be gone. Nothing happened if it is refused; otherwise it has happened once
 /// enough copies hold the record.
@@ -312,6 +340,7 @@ fn empty_slot(node: &Node, slot: Slot, waits: &mut Waits) -> Result<(), Refusal>
     }
     drop(locked);
     slots.perform(out);
+    node.modes.emptied(slot);
     Ok(())
 }
 
@@ -330,7 +359,7 @@ mod tests {
     use crate::store::{Kind, LedSlots, Mark};
 
     fn change(node: &Node, key: &str, change: impl FnOnce(&mut Tx<'_>)) {
-        let done = node.slots.change(Slot::of(key.as_bytes()), change);
+        let done = node.change(Slot::of(key.as_bytes()), change);
         assert!(done.is_some(), "a node alone leads every slot");
     }
 

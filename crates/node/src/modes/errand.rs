@@ -82,7 +82,9 @@ pub(crate) fn defer(
     let request = Arc::new(RequestBuf::of(&words));
     let used = use_of(command, &request);
     let keys = command.keys.of(request.buffer(), request.spans());
-    let keys = keys.map(|key| (Bytes::copy_from_slice(key), used)).collect();
+    let keys = keys
+        .map(|key| (Bytes::copy_from_slice(key), used))
+        .collect();
     let task = Task {
         command,
         handler,

@@ -23,8 +23,8 @@ use bytes::Bytes;
 use cluster::Slot;
 use cluster::replication::Turn;
 use parking_lot::Mutex;
-use routing::HeldLines;
 use routing::keyspace::{Ack, Document, Keyspaces, Mode};
+use routing::{Flushed, HeldLines};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use deferred::{Deferred, Pending};
@@ -64,8 +64,18 @@ enum Job {
     Ended(Slot, Vec<Bytes>),
     /// A slot was emptied.
     Emptied(Slot),
+    /// The databases get what they lack of slots that this node leads.
+    Flush(Flush, oneshot::Sender<Vec<Flushed>>),
     /// The databases get what this node leads; then the thread ends.
     Stop(Duration, oneshot::Sender<()>),
+}
+
+/// What is to be flushed, and for how long it may take.
+struct Flush {
+    /// Of this keyspace, or of all.
+    name: Option<String>,
+    slots: Vec<Slot>,
+    patience: Duration,
 }
 
 impl Modes {
@@ -113,6 +123,25 @@ impl Modes {
         if self.has_databases() {
             self.post(Job::Emptied(slot));
         }
+    }
+
+    /// Gives the databases what they lack of these slots, of one keyspace or of all, as long as
+    /// there is time.
+    pub(crate) async fn flush(
+        &self,
+        name: Option<String>,
+        slots: Vec<Slot>,
+        patience: Duration,
+    ) -> Vec<Flushed> {
+        let (done, flushed) = oneshot::channel();
+        let flush = Flush {
+            name,
+            slots,
+            patience,
+        };
+        self.post(Job::Flush(flush, done));
+        // A node that stops says nothing; somebody else is asked then.
+        flushed.await.unwrap_or_default()
     }
 
     /// What keeps databases from being used, for each store that a keyspace names.

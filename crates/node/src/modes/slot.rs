@@ -140,8 +140,11 @@ impl Locked<NodeHost> for LockedSlot<'_> {
         if !self.has_room(&effects) {
             return Err(Refusal::OutOfMemory);
         }
-        let unknown = |effect: &Effect| matches!(&effect.change, Change::Put(Some(value), _) if kind_of(value).is_none());
-        if effects.iter().any(unknown) {
+        let is_unknown = |effect: &Effect| match &effect.change {
+            Change::Put(Some(value), _) => kind_of(value).is_none(),
+            _ => false,
+        };
+        if effects.iter().any(is_unknown) {
             return Err(Refusal::TryAgain);
         }
         let version = self.replica.next_version();

@@ -105,11 +105,7 @@ impl Stores {
         let mut pause = PAUSE_MIN;
         let mut told = String::new();
         loop {
-            let opened = match self.node.settings.store.get(&name) {
-                Some(settings) => open_owned(&name, settings, &self.group, lineage).await,
-                None => Err("is not in this node's configuration".to_owned()),
-            };
-            let why = match opened {
+            let why = match self.attempt(&name, lineage).await {
                 Ok(store) => {
                     tracing::info!(store = name, "the database is open");
                     self.open.borrow_mut().insert(name.clone(), Rc::new(store));
@@ -126,6 +122,21 @@ impl Stores {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Opens a store, with the tables of all its keyspaces.
+    async fn attempt(&self, name: &str, lineage: Lineage) -> Result<SqliteStore, String> {
+        let settings = self.node.settings.store.get(name);
+        let settings = settings.ok_or("is not in this node's configuration")?;
+        let store = open_owned(name, settings, &self.group, lineage).await?;
+        let keyspaces = self.node.modes.keyspaces();
+        for definition in keyspaces.definitions().filter(|one| one.store == name) {
+            if let Err(why) = store.make_table(definition).await {
+                store.close().await;
+                return Err(why);
+            }
+        }
+        Ok(store)
     }
 
     fn say(&self, name: String, state: Result<(), String>) {

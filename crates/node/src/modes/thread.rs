@@ -84,6 +84,15 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
                 }
             }
             Job::Ended(slot, keys) => cache.on_keys_ended(slot, keys),
+            Job::Flush(flush, done) => {
+                let cache = Rc::clone(&cache);
+                tokio::task::spawn_local(async move {
+                    let name = flush.name.as_deref();
+                    let flushed = cache.flush(name, &flush.slots, flush.patience).await;
+                    // Nobody may wait for it.
+                    let _ = done.send(flushed);
+                });
+            }
             Job::Emptied(slot) => cache.on_slot_emptied(slot),
             Job::Stop(patience, done) => {
                 match cache.stop(patience).await {

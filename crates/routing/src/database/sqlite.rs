@@ -95,6 +95,26 @@ impl SqliteStore {
         self.writes.pool.close().await;
     }
 
+    /// Makes the table of a definition, if it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub async fn make_table(&self, definition: &Definition) -> Result<(), String> {
+        let made = async {
+            let mut connection = self.writes.acquire(OPEN_TIMEOUT).await?;
+            self.table(connection.get(), definition)
+                .await
+                .map_err(not_done)?;
+            connection.keep();
+            Ok::<_, Failure>(())
+        };
+        let within = tokio::time::timeout(OPEN_TIMEOUT, made).await;
+        let failed = |why: String| format!("table {}: {why}", definition.table);
+        within
+            .map_err(|_| failed(format!("not made within {OPEN_TIMEOUT:?}")))?
+            .map_err(|failure| failed(failure.to_string()))
+    }
+
     /// The statements of the definition's table, which is made at its first use.
     async fn table(
         &self,

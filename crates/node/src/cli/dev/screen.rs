@@ -44,8 +44,10 @@ pub(super) fn started(children: &Children, arguments: &Arguments) {
     }
     if arguments.config.is_none() {
         let data = arguments.data.display();
-        println!("\nAll keys are in the cache alone: the keyspaces wt:*, wb:* and wa:* of");
-        println!("{data}/dev.toml are checked, but nothing is written to their database so far.");
+        println!("\nKeys with a database behind them ({data}/quorate.db; rules: {data}/dev.toml):");
+        println!("  wt:*  write-through: in the database when the write is acknowledged");
+        println!("  wb:*  write-back:    in the database a moment later");
+        println!("  wa:*  write-around:  in the database; in the cache once it is read");
     }
     println!(
         "\nStarted with (log: {}):",

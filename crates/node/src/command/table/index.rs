@@ -31,6 +31,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(&[
         ("cluster", super::cluster::ROWS),
         ("connection", super::connection::ROWS),
+        ("database", super::database::ROWS),
         ("generic", super::generic::ROWS),
         ("server", super::server::ROWS),
         ("string", super::string::ROWS),

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod connection;
+mod database;
 mod generic;
 mod index;
 mod keys;

@@ -128,7 +128,10 @@ fn what_is_laid_over_the_table_counts_as_there() {
     trial.splice(b"b", 1, b"x");
     let written = trial.finish().written;
     let b = written[b"b".as_slice()].as_ref().expect("it is there");
-    assert_eq!((b.value(), b.expires_at()), (b"2x".as_slice(), Some(NOW + 5)));
+    assert_eq!(
+        (b.value(), b.expires_at()),
+        (b"2x".as_slice(), Some(NOW + 5))
+    );
     assert_eq!(tx(&mut table, 3).string(b"a"), Some(b"1".as_slice()));
 }
 
