@@ -3,4 +3,5 @@
 pub mod harness;
 pub mod http;
 pub mod local_cluster;
+pub mod trio;
 pub mod wire;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tests::harness::{Process, within};
 use tests::http;
+use tests::trio::{NODES, Trio};
 use tests::wire::{Frame, Wire};
 
 use super::probe::members_become_equal;
-use super::trio::{NODES, Trio};
 use crate::operations::prometheus_accepts;
 
 /// Requests of each kind: together they take about half a minute on two cores.

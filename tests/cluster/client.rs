@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster::{SLOTS, Slot};
+use tests::trio::NODES;
 use tests::wire::{Frame, Wire, request};
-
-use super::trio::NODES;
 
 /// What became of a request.
 #[derive(Debug)]

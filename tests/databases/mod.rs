@@ -1,6 +1,7 @@
 //! Clusters with a database behind them, which is looked at from outside.
 
 mod broken;
+mod killed;
 mod modes;
 mod sqlite;
 

@@ -1,17 +1,18 @@
 //! Three nodes that are one cluster, and what is done to them.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::harness::{Process, eventually, folder, is_ready, quorate};
+use crate::wire::Wire;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::harness::{Process, eventually, folder, is_ready, quorate};
-use tests::wire::Wire;
 
 /// How many nodes there are.
-pub(super) const NODES: usize = 3;
+pub const NODES: usize = 3;
 
 /// Every node has an address of its own, so that its ports are free whenever it starts again.
 const CLUSTER_PORT: u16 = 6379;
@@ -22,8 +23,8 @@ const ADMIN_PORT: u16 = 9121;
 /// One cluster at a time: what is measured is how long each takes, not how they share a machine.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Three nodes with default settings.
-pub(super) struct Trio {
+/// Three nodes.
+pub struct Trio {
     nodes: [Node; NODES],
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -37,10 +38,22 @@ struct Node {
 
 impl Trio {
     /// Starts them, and waits until all are ready.
-    pub(super) fn start() -> Trio {
+    ///
+    /// # Panics
+    /// If they are not ready in time, here and wherever something is awaited below.
+    #[must_use]
+    pub fn start() -> Trio {
+        Trio::configured(|_| String::new())
+    }
+
+    /// The same with a configuration, which may name the folder of the test.
+    #[must_use]
+    pub fn configured(configuration: impl FnOnce(&Path) -> String) -> Trio {
         // A test that failed with the turn in its hands has left nothing behind.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (addresses, folder) = (free_addresses(), folder());
+        let written = fs::write(configuration_of(&folder), configuration(folder.path()));
+        written.expect("the test's folder can be written");
         let nodes = addresses.map(|address| Node {
             address,
             starts: 1,
@@ -56,23 +69,23 @@ impl Trio {
     }
 
     /// Where cluster-aware clients connect.
-    pub(super) fn cluster_ports(&self) -> [SocketAddr; NODES] {
+    pub fn cluster_ports(&self) -> [SocketAddr; NODES] {
         self.addresses()
             .map(|address| (address, CLUSTER_PORT).into())
     }
 
     /// Where plain clients of a node connect.
-    pub(super) fn any_port(&self, node: usize) -> SocketAddr {
+    pub fn any_port(&self, node: usize) -> SocketAddr {
         (self.nodes[node].address, ANY_PORT).into()
     }
 
     /// Where a node is watched.
-    pub(super) fn admin_port(&self, node: usize) -> SocketAddr {
+    pub fn admin_port(&self, node: usize) -> SocketAddr {
         (self.nodes[node].address, ADMIN_PORT).into()
     }
 
     /// The folder of the test.
-    pub(super) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
@@ -81,14 +94,14 @@ impl Trio {
     }
 
     /// Kills a node as `kill -9` does, and waits until it is gone.
-    pub(super) fn kill(&mut self, node: usize) {
+    pub fn kill(&mut self, node: usize) {
         let process = &mut self.nodes[node].process;
         process.signal(Signal::KILL);
         process.ends();
     }
 
     /// Starts a node again with its data directory; its memory is empty.
-    pub(super) fn restart(&mut self, node: usize) {
+    pub fn restart(&mut self, node: usize) {
         let addresses = self.addresses();
         let node = &mut self.nodes[node];
         node.starts += 1;
@@ -96,17 +109,17 @@ impl Trio {
     }
 
     /// Stops a node where it stands.
-    pub(super) fn pause(&self, node: usize) {
+    pub fn pause(&self, node: usize) {
         self.nodes[node].process.signal(Signal::STOP);
     }
 
     /// Lets it go on.
-    pub(super) fn resume(&self, node: usize) {
+    pub fn resume(&self, node: usize) {
         self.nodes[node].process.signal(Signal::CONT);
     }
 
     /// Waits until every node is ready and knows of all copies.
-    pub(super) fn become_whole(&self) {
+    pub fn become_whole(&self) {
         for node in 0..NODES {
             eventually(&format!("node {node} is ready, and no copy lacks"), || {
                 is_ready(self.admin_port(node))?;
@@ -117,7 +130,7 @@ impl Trio {
     }
 
     /// Waits until the other nodes count on nothing of this one any more.
-    pub(super) fn is_given_up(&self, node: usize) {
+    pub fn is_given_up(&self, node: usize) {
         for other in (0..NODES).filter(|other| *other != node) {
             eventually(
                 &format!("node {other} knows that {node} holds nothing"),
@@ -130,7 +143,7 @@ impl Trio {
     }
 
     /// Which node leads the metadata group; `None` while those that answer do not know.
-    pub(super) fn leader(&self) -> usize {
+    pub fn leader(&self) -> usize {
         eventually("the metadata group has a leader", || {
             let status = self.status(0).or_else(|| self.status(1))?;
             let nodes = status["nodes"].as_array()?;
@@ -150,6 +163,10 @@ impl Trio {
     }
 }
 
+fn configuration_of(folder: &TempDir) -> PathBuf {
+    folder.path().join("quorate.toml")
+}
+
 fn serve(address: Ipv4Addr, all: &[Ipv4Addr], start: u32, folder: &TempDir) -> Process {
     let seeds = all.iter().map(|seed| format!("{seed}:{PEER_PORT}"));
     let name = format!("node-{}-start-{start}", address.octets()[3]);
@@ -163,6 +180,8 @@ fn serve(address: Ipv4Addr, all: &[Ipv4Addr], start: u32, folder: &TempDir) -> P
         .args(["--peer-port", &PEER_PORT.to_string()])
         .args(["--admin-port", &ADMIN_PORT.to_string()])
         .args(["--seed", &seeds.collect::<Vec<_>>().join(",")])
+        .arg("--config")
+        .arg(configuration_of(folder))
         .arg("--data")
         .arg(data);
     let mut process = Process::start(&name, &mut command, folder.path());
