@@ -1,5 +1,6 @@
 //! Black-box tests: real processes, real clients, and the house rules.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "a test that measures says what")]
 
 mod any_port;
 mod cli;
