@@ -17,7 +17,7 @@ use crate::gather::Token;
 use crate::modes::{Deferred, Pending, defer, needs_modes};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion};
-use crate::stats::ThreadStats;
+use crate::stats::{Limit, ThreadStats};
 use crate::store::tx::Role;
 use crate::store::{SlotTable, Tx};
 
@@ -167,7 +167,12 @@ fn run(
             Ok(version) => version,
             // It is about to lead the slot, or about to hear who does.
             Err(Refusal::NotPrimary) => return Ok(Ran::Not(Route::TryAgain)),
-            Err(why) => return Err(refused(why)),
+            Err(why) => {
+                if why == Refusal::Busy {
+                    asker.node.stats.reached(Limit::Uncommitted);
+                }
+                return Err(refused(why));
+            }
         };
         let tells = |definition| asker.node.modes.tells(definition);
         let mut tx = Tx::new(&mut locked.table, role, step.now_unix_ms, version).telling(&tells);
@@ -210,7 +215,7 @@ fn run(
     let token = replies.gather.wait_for_copies(at, replies.out.len(), wrote);
     let waits = locked.wait(slots.context(), outcome.met, need, token, &mut out);
     // Where too many wait, the token is dropped, and the reply counts as not known.
-    waits.unwrap_or_else(|refusal| tracing::debug!(slot = %step.slot, "cannot wait: {refusal}"));
+    waits.unwrap_or_else(|_| asker.node.stats.reached(Limit::Waiters));
     drop(locked);
     slots.perform(out);
     Ok(Ran::Here)

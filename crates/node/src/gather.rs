@@ -233,8 +233,7 @@ impl Gather {
                         continue;
                     }
                     Some(Outcome::TryAgain) => Err(timeouts.unconfirmed(false)),
-                    Some(Outcome::Uncertain) => Err(timeouts.unconfirmed(true)),
-                    None => Err(timeouts.unconfirmed(write)),
+                    Some(Outcome::Uncertain) | None => Err(timeouts.unconfirmed(write)),
                 },
             };
             let reply = result.unwrap_or_else(|error| {

@@ -69,11 +69,15 @@ pub enum Limit {
     Idle,
     /// The number of commands that wait for databases.
     Database,
+    /// The number of records of a slot that wait for their copies.
+    Uncommitted,
+    /// The number of replies of a slot that wait for copies.
+    Waiters,
 }
 
 impl Limit {
     /// Every limit, in the order of their counters.
-    pub const ALL: [Limit; 11] = [
+    pub const ALL: [Limit; 13] = [
         Limit::Clients,
         Limit::OpenFiles,
         Limit::Arguments,
@@ -85,6 +89,8 @@ impl Limit {
         Limit::SoftOutput,
         Limit::Idle,
         Limit::Database,
+        Limit::Uncommitted,
+        Limit::Waiters,
     ];
 
     /// The label of its metric: the setting, where there is one.
@@ -102,6 +108,8 @@ impl Limit {
             Limit::SoftOutput => "output_soft_bytes",
             Limit::Idle => "client_idle",
             Limit::Database => "database_waiting_max",
+            Limit::Uncommitted => "uncommitted_max",
+            Limit::Waiters => "waiters_max",
         }
     }
 }

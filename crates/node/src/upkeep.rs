@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::replication::Out;
-use cluster::{Slot, clock};
+use cluster::{Member, Slot, Time, clock};
 use tokio::sync::watch;
 
 use crate::node::Node;
 use crate::store::tx::Role;
-use crate::store::{Evictor, Expiry, LedSlots, SlotTable, Store, Tx};
+use crate::store::{Evictor, Expiry, LedSlots, SlotTable, Tx};
 
 /// How long the thread rests when nothing presses.
 const REST: Duration = Duration::from_millis(10);
@@ -20,6 +20,11 @@ const REST: Duration = Duration::from_millis(10);
 const EXPIRY_BUDGET: usize = 4096;
 /// Entries that are evicted before the clock and expiry have their turn again.
 const EVICTIONS_MAX: usize = 256;
+/// Entries that are evicted at a time for members that are short of memory: they say so ten times
+/// a second.
+const RELIEF_MAX: usize = 64;
+/// Active expiry goes round all slots at most once in this time.
+const ROUND_EVERY: Duration = Duration::from_millis(250);
 /// Entries of emptied slots whose memory is given back at a time.
 const SWEEP_ENTRIES: usize = 4096;
 
@@ -27,7 +32,11 @@ const SWEEP_ENTRIES: usize = 4096;
 #[derive(Debug)]
 struct Upkeep {
     expiry: Expiry,
+    /// When the next round of active expiry may begin.
+    next_round: Time,
     evictor: Evictor,
+    /// Makes room at other members.
+    relief: Evictor,
 }
 
 /// Does it until the node stops.
@@ -36,13 +45,10 @@ pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
         .enable_time()
         .build()
         .expect("the system lets a thread have an event queue");
-    let mut upkeep = Upkeep {
-        expiry: Expiry::default(),
-        evictor: Evictor::new(rand::random()),
-    };
+    let mut upkeep = Upkeep::new();
     runtime.block_on(async {
         while !*stopped.borrow() {
-            if upkeep.step(&node.store, node) {
+            if upkeep.step(node) {
                 continue;
             }
             tokio::select! {
@@ -54,14 +60,72 @@ pub(crate) fn run(node: &Node, mut stopped: watch::Receiver<bool>) {
 }
 
 impl Upkeep {
+    fn new() -> Upkeep {
+        Upkeep {
+            expiry: Expiry::default(),
+            next_round: clock::now(),
+            evictor: Evictor::new(rand::random()),
+            relief: Evictor::new(rand::random()),
+        }
+    }
+
     /// Does a little of everything. Returns whether more presses.
-    fn step(&mut self, store: &Store, slots: &impl LedSlots) -> bool {
+    fn step(&mut self, node: &Node) -> bool {
+        let (store, now) = (&node.store, clock::now());
         store.tick(clock::unix_ms());
-        self.expiry.step(slots, EXPIRY_BUDGET);
+        if now >= self.next_round && self.expiry.step(node, EXPIRY_BUDGET) {
+            self.next_round = now + ROUND_EVERY;
+        }
         let more_to_sweep = store.sweep(SWEEP_ENTRIES);
         let before = store.evicted_keys();
-        let enough = self.evictor.step(store, slots, EVICTIONS_MAX);
-        more_to_sweep || !enough && store.evicted_keys() > before
+        let enough = self.evictor.step(store, node, EVICTIONS_MAX);
+        let presses = more_to_sweep || !enough && store.evicted_keys() > before;
+        node.slots.replicas().set_short_of_memory(!enough);
+        self.relieve(node);
+        presses
+    }
+
+    /// Only a slot's primary evicts, so it does that for its copies as well: where a member that
+    /// holds some is short of memory, entries of the slots that both hold go.
+    fn relieve(&mut self, node: &Node) {
+        let replicas = node.slots.replicas();
+        let me = replicas.me();
+        let peers = replicas.peers();
+        let short: Vec<Member> = peers
+            .iter()
+            .filter(|peer| peer.is_short_of_memory() && peer.is_connected())
+            .map(|peer| *peer.member())
+            .filter(|member| *member != me)
+            .collect();
+        if !short.is_empty() {
+            let shared = Shared { node, with: short };
+            self.relief.evict(&node.store, &shared, RELIEF_MAX);
+        }
+    }
+}
+
+/// The slots that a node leads and some other members hold.
+struct Shared<'a> {
+    node: &'a Node,
+    with: Vec<Member>,
+}
+
+impl Shared<'_> {
+    fn is_meant(&self, slot: Slot) -> bool {
+        let locked = self.node.slots.lock(slot);
+        let placement = locked.placement();
+        self.with.iter().any(|member| placement.holds(member))
+    }
+}
+
+impl LedSlots for Shared<'_> {
+    fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
+        self.is_meant(slot).then(|| self.node.look(slot, look))?
+    }
+
+    fn change<R>(&self, slot: Slot, change: impl FnOnce(&mut Tx<'_>) -> R) -> Option<R> {
+        self.is_meant(slot)
+            .then(|| self.node.change(slot, change))?
     }
 }
 
@@ -123,13 +187,9 @@ mod tests {
         while clock::unix_ms() <= soon {
             std::thread::yield_now();
         }
-        let evictor = Evictor::new(1);
-        let mut upkeep = Upkeep {
-            expiry: Expiry::default(),
-            evictor,
-        };
+        let mut upkeep = Upkeep::new();
         for _ in 0..8 {
-            upkeep.step(store, slots);
+            upkeep.step(&node);
         }
         assert_eq!(
             (node.slots.tally().keys, store.expired_keys()),
@@ -138,7 +198,7 @@ mod tests {
 
         assert!(store.set_policy("allkeys-lru"));
         store.set_maxmemory_bytes(store.used_bytes() / 2);
-        while upkeep.step(store, slots) {}
+        while upkeep.step(&node) {}
         assert!(!store.is_over_limit() && store.evicted_keys() > 100);
         assert_eq!(node.slots.tally().keys as u64, 1_000 - store.evicted_keys());
     }

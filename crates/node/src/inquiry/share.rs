@@ -18,6 +18,7 @@ use super::form::{Asked, decode, encode_answer};
 use super::{End, Part, Question, Walk, Wanted, is_there};
 use crate::gather::{Timeouts, Waits};
 use crate::node::Node;
+use crate::stats::Limit;
 use crate::store::tx::Role;
 use crate::store::{SlotTable, Tx};
 
@@ -269,7 +270,7 @@ impl Share<'_> {
             let (context, token) = (slots.context(), self.waits.token());
             // Where too many wait, the token is dropped, and the answer counts as not confirmed.
             let waits = locked.wait(context, newest, Need::Committed, token, &mut out);
-            waits.unwrap_or_else(|why| tracing::debug!(%slot, "a look cannot wait: {why}"));
+            waits.unwrap_or_else(|_| self.node.stats.reached(Limit::Waiters));
         }
         drop(locked);
         slots.perform(out);
@@ -336,7 +337,7 @@ fn empty_slot(node: &Node, slot: Slot, waits: &mut Waits) -> Result<(), Refusal>
         let (context, token) = (slots.context(), waits.token());
         // Where too many wait, the token is dropped, and the record counts as not confirmed.
         let waiting = locked.wait(context, newest, need, token, &mut out);
-        waiting.unwrap_or_else(|why| tracing::debug!(%slot, "a flush cannot wait: {why}"));
+        waiting.unwrap_or_else(|_| node.stats.reached(Limit::Waiters));
     }
     drop(locked);
     slots.perform(out);

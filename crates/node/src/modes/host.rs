@@ -17,6 +17,7 @@ use super::slot::LockedSlot;
 use super::stores::Stores;
 use crate::gather::{Timeouts, Waits};
 use crate::node::Node;
+use crate::stats::Limit;
 
 /// The node around its cache modes; lives on their thread.
 pub(super) struct NodeHost {
@@ -98,7 +99,7 @@ impl Host for NodeHost {
         if locked.committed() < version || writes {
             let waiting = locked.wait(slots.context(), version, need, waits.token(), &mut out);
             // Where too many wait, the token is dropped, and the outcome counts as not known.
-            waiting.unwrap_or_else(|refusal| tracing::debug!(%slot, "cannot wait: {refusal}"));
+            waiting.unwrap_or_else(|_| self.node.stats.reached(Limit::Waiters));
         }
         drop(locked);
         slots.perform(out);

@@ -55,6 +55,17 @@ impl Evictor {
         !store.is_over_limit()
     }
 
+    /// Removes up to so many entries of these slots, whatever this store's limit is. Returns how
+    /// many there were.
+    pub fn evict(&mut self, store: &Store, slots: &impl LedSlots, removals: usize) -> usize {
+        if !store.policy().evicts() {
+            return 0;
+        }
+        (0..removals)
+            .take_while(|_| self.remove_one(store, slots))
+            .count()
+    }
+
     fn remove_one(&mut self, store: &Store, slots: &impl LedSlots) -> bool {
         self.fill(store, slots);
         while let Some(Candidate { slot, key, .. }) = self.pool.pop() {
@@ -183,6 +194,15 @@ mod tests {
             left(1_000..5_000)
         );
         assert!(left(16_000..KEYS) > 3_700, "the newest stay");
+    }
+
+    #[test]
+    fn for_others_entries_go_below_the_limit_too() {
+        let slots = filled("allkeys-lru");
+        assert_eq!(Evictor::new(3).evict(&slots.store, &slots, 50), 50);
+        assert_eq!(slots.keys(), KEYS as usize - 50);
+        assert!(slots.store.set_policy("noeviction"));
+        assert_eq!(Evictor::new(3).evict(&slots.store, &slots, 50), 0);
     }
 
     #[test]
