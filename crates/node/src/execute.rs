@@ -88,6 +88,14 @@ pub(crate) fn execute(
     replies: &mut Replies<'_>,
 ) -> Result<Ran, CommandError> {
     let (node, write) = (asker.node, command.has(flag::WRITE));
+    let no_room = command.has(flag::DENY_OOM) && node.is_out_of_memory();
+    if asker.pending.holds(slot) {
+        if no_room {
+            return Err(CommandError::OutOfMemory);
+        }
+        // It follows the one before it, wherever that one goes.
+        return hand_over(asker, slot, (command, handler), args);
+    }
     let locked = node.slots.lock(slot);
     // Read under the lock: a lease must not be judged by a moment before a wait for it.
     let (now, now_unix_ms) = (clock::now(), clock::unix_ms());
@@ -96,11 +104,10 @@ pub(crate) fn execute(
         Route::LocalReplica => false,
         elsewhere => return Ok(Ran::Not(elsewhere)),
     };
-    if leads && command.has(flag::DENY_OOM) && node.is_out_of_memory() {
+    if leads && no_room {
         return Err(CommandError::OutOfMemory);
     }
-    let modes = asker.pending.holds(slot)
-        || needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
+    let modes = needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
     if modes && !leads {
         // A copy does not ask databases.
         let way = Way {
@@ -111,9 +118,7 @@ pub(crate) fn execute(
     }
     if modes {
         drop(locked);
-        asker.written.more |= write;
-        let (row, version) = ((command, handler), asker.version);
-        return defer(node, asker.pending, slot, row, args, version).map(Ran::Deferred);
+        return hand_over(asker, slot, (command, handler), args);
     }
     let step = Step {
         slot,
@@ -124,6 +129,19 @@ pub(crate) fn execute(
         now_unix_ms,
     };
     run(asker, &step, locked, args, replies)
+}
+
+/// Lets the cache modes run the command.
+fn hand_over(
+    asker: &mut Asker<'_>,
+    slot: Slot,
+    row: (&'static Command, KeyHandler),
+    args: &Args<'_>,
+) -> Result<Ran, CommandError> {
+    // Its version is not known here; that it is acknowledged says enough.
+    asker.written.more |= row.0.has(flag::WRITE);
+    let version = asker.version;
+    defer(asker.node, asker.pending, slot, row, args, version).map(Ran::Deferred)
 }
 
 /// One command on one slot, under its lock.
