@@ -229,10 +229,10 @@ fn run(
             match execute(&mut asker, slot, command, handler, &mut args, replies)? {
                 Ran::Here => Ok(Next::Go),
                 Ran::Deferred(deferred) => {
-                    let later =
-                        Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
-                    replies.gather.wait_for(replies.out.len(), later);
-                    Ok(Next::Go)
+                    let reply = deferred.reply(Arc::clone(session.node), session.into());
+                    let (at, later) = (replies.out.len(), Later::beside(reply));
+                    let full = replies.gather.wait_for_modes(at, later);
+                    Ok(if full { Next::Settle } else { Next::Go })
                 }
                 Ran::Not(Route::Forward(_) | Route::TryAgain)
                     if session.client.port == Port::Any =>

@@ -118,6 +118,10 @@ pub(crate) fn execute(
     }
     if modes {
         drop(locked);
+        if !write {
+            let (buffer, spans) = args.words();
+            asker.count(0, command.keys.of(buffer, spans).len() as u32);
+        }
         return hand_over(asker, slot, (command, handler), args);
     }
     let step = Step {
@@ -265,11 +269,12 @@ fn acknowledged_alone(node: &Node, command: &Command, args: &Args<'_>) -> bool {
     let keyspaces = node.modes.keyspaces();
     let (buffer, spans) = args.words();
     let mut keys = command.keys.of(buffer, spans);
-    keys.all(|key| {
+    let alone = |key| {
         keyspaces
             .of(key)
             .is_some_and(|found| found.ack == Ack::Primary)
-    })
+    };
+    keys.len() > 0 && keys.all(alone)
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::command::Later;
 use crate::error::CommandError;
+use crate::modes::DEFERRED_MAX;
 use crate::node::Node;
 use crate::outbox::Outbox;
 use crate::resp::{Reply, RespVersion};
@@ -146,6 +147,8 @@ pub(crate) struct Gather {
     shared: Arc<Shared>,
     /// What other nodes are asked first.
     pub(crate) outbox: Outbox,
+    /// How many replies come from the cache modes.
+    deferred: usize,
 }
 
 impl Gather {
@@ -175,6 +178,13 @@ impl Gather {
         });
     }
 
+    /// A reply of the cache modes belongs at `at`. Says whether there are enough of them.
+    pub(crate) fn wait_for_modes(&mut self, at: usize, later: Later) -> bool {
+        self.wait_for(at, later);
+        self.deferred += 1;
+        self.deferred >= DEFERRED_MAX
+    }
+
     /// Waits for everything, and puts the output in order. Each error that a reply turned into is
     /// shown to `failed`. The reply that holds back others, if there is one, is the last; it begins
     /// when all others are there. `carried` brings those that come from other nodes.
@@ -187,6 +197,7 @@ impl Gather {
         carried: impl Future<Output = ()>,
     ) {
         let holes = std::mem::take(&mut self.holes);
+        self.deferred = 0;
         let mut copies = Vec::with_capacity(holes.len());
         let mut laters = Vec::new();
         let mut last = None;

@@ -22,7 +22,7 @@ use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
 use crate::inquiry;
-use crate::modes::{Deferred, Pending};
+use crate::modes::{DEFERRED_MAX, Deferred, Pending};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion, Span};
 
@@ -76,7 +76,7 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
         return Box::pin(std::future::ready(Bytes::new()));
     };
     let (mut refused, mut pending) = (AHashSet::new(), Pending::default());
-    let mut bytes = 0;
+    let (mut bytes, mut deferred) = (0, 0);
     let mut parts = Vec::with_capacity(arrived.len());
     for arrived in arrived {
         let part = run(
@@ -84,9 +84,10 @@ pub(crate) fn answer(node: &Arc<Node>, requests: &Bytes) -> BoxFuture<'static, B
             requests,
             &arrived,
             (&mut refused, &mut pending),
-            bytes >= ANSWER_BYTES,
+            bytes >= ANSWER_BYTES || deferred >= DEFERRED_MAX,
         );
         bytes += part.reply.len();
+        deferred += usize::from(part.deferred.is_some());
         parts.push(part);
     }
     let timeouts = Timeouts::of(node).at_most(left);

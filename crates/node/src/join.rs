@@ -42,7 +42,7 @@ pub struct Newcomer {
     pub replicas: Arc<NodeReplicas>,
 }
 
-/// This node's part in the cluster. It ends when this is dropped.
+/// This node's part in the cluster. It ends with [`Part::stop`].
 pub struct Part {
     /// The metadata group, as this node sees it.
     pub group: Group,

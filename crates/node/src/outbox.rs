@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ahash::AHashSet;
+use ahash::AHashMap;
 use bytes::Bytes;
 use cluster::transport::{BoxFuture, CallError, CallKind, NotSent};
 use cluster::{Member, Slot};
@@ -27,6 +27,9 @@ use crate::resp::{Reply, RequestBuf, RespVersion, Span};
 const BYTES_MAX: usize = 1 << 20;
 
 /// What a client is told about a slot whose primary does not answer.
+/// So much longer than others a batch with requests that need databases may take.
+const PATIENCE_MAX: Duration = Duration::from_secs(30);
+
 pub(crate) const UNREACHABLE: &str = "CLUSTERDOWN The slot's primary cannot be reached";
 const TOO_LARGE: &str = "ERR the request or its reply is too large for the way between two nodes; \
                          ask by the cluster port";
@@ -35,16 +38,16 @@ const TOO_LARGE: &str = "ERR the request or its reply is too large for the way b
 #[derive(Default)]
 pub(crate) struct Outbox {
     parcels: Vec<Parcel>,
-    slots: AHashSet<Slot>,
+    /// The slots, each with how much longer than others its requests may take, because of their
+    /// databases: they run one after the other.
+    slots: AHashMap<Slot, Duration>,
     bytes: usize,
-    /// How much longer than others a request may take, because of its database.
-    patience: Duration,
 }
 
 impl Outbox {
     /// Whether a request of this slot waits.
     pub(crate) fn holds(&self, slot: Slot) -> bool {
-        !self.parcels.is_empty() && self.slots.contains(&slot)
+        !self.parcels.is_empty() && self.slots.contains_key(&slot)
     }
 
     /// Whether it is time to carry what is there.
@@ -63,12 +66,11 @@ impl Outbox {
     ) -> oneshot::Receiver<Delivery> {
         let version = if version == RespVersion::Resp3 { 3 } else { 2 };
         let patience = node.modes.patience(command.keys.of(buffer, spans));
-        self.patience = self.patience.max(patience);
+        *self.slots.entry(slot).or_default() += patience;
         let words = spans.iter().map(|span| span.of(buffer));
         let (parcel, reply) = Parcel::new(slot, command.has(flag::WRITE), version, words);
         self.bytes += parcel.bytes();
         self.parcels.push(parcel);
-        self.slots.insert(slot);
         reply
     }
 
@@ -78,10 +80,9 @@ impl Outbox {
         node: &Arc<Node>,
         timeouts: Timeouts,
     ) -> impl Future<Output = ()> + use<> {
-        let Outbox {
-            parcels, patience, ..
-        } = std::mem::take(self);
-        let within = timeouts.longest() + patience;
+        let Outbox { parcels, slots, .. } = std::mem::take(self);
+        let patience = slots.into_values().max().unwrap_or_default();
+        let within = timeouts.longest() + patience.min(PATIENCE_MAX);
         let roads = Ways(Arc::clone(node));
         async move {
             if !parcels.is_empty() {

@@ -116,7 +116,10 @@ impl Slots {
     /// Performs what calls on a slot left to be done. No slot's lock is held.
     pub fn perform(&self, out: Out<Token>) {
         // Sets are changed by ticks and coordinators spoken to by streams: never by a command.
-        debug_assert!(out.proposals.is_empty() && out.reports.is_empty());
+        debug_assert!(
+            out.proposals.is_empty() && out.reports.is_empty() && out.turns.is_empty(),
+            "none of these comes of a command"
+        );
         for (token, outcome) in out.released {
             token.resolve(outcome);
         }

@@ -151,9 +151,10 @@ impl LedSlots for Node {
             let effects = Bytes::from(outcome.effects.into_bytes());
             locked.append(slots.context(), effects, &mut out);
         }
+        // Under the lock, so that nobody hears before this that the slot is lost.
+        self.modes.ended(slot, outcome.ended);
         drop(locked);
         slots.perform(out);
-        self.modes.ended(slot, outcome.ended);
         Some(result)
     }
 }

@@ -5,7 +5,7 @@
 //! loses nothing, for what must not be lost is in the slots' records.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -116,13 +116,15 @@ impl<H: Host> Cache<H> {
         }
     }
 
-    /// This member is no longer the slot's active primary. Who waits for something of it goes on
-    /// and finds out by itself; a statement that is out ends in what the database says.
-    pub fn on_slot_lost(&self, slot: Slot) {
-        self.lines.lose(slot);
-        self.void_loads(|key| Slot::of(key) == slot);
-        self.dirty.borrow_mut().lose(slot);
-        self.doubts.borrow_mut().lose(slot);
+    /// This member is no longer the active primary of the slots. Who waits for something of them
+    /// goes on and finds out by itself; a statement that is out ends in what the database says.
+    pub fn on_slots_lost(&self, slots: &BTreeSet<Slot>) {
+        self.lines.lose(slots);
+        self.void_loads(|key| slots.contains(&Slot::of(key)));
+        self.dirty.borrow_mut().lose(slots);
+        self.doubts.borrow_mut().lose(slots);
+        self.metrics.dirty_bytes(self.dirty_bytes());
+        self.metrics.doubts(self.doubts.borrow().count());
     }
 
     /// Keys of the slot were removed beside the cache modes because their time was over, and are
@@ -288,7 +290,12 @@ impl<H: Host> Cache<H> {
         timeout: Duration,
     ) -> Result<Vec<Turn>, Error> {
         let until = self.host.now() + timeout;
-        match self.within(until, self.lines.take(slot, keys)).await {
+        let keyspaces = self.host.keyspaces();
+        let is_plain = |key: &Bytes| keyspaces.with_database(key).is_none();
+        match self
+            .within(until, self.lines.take(slot, keys, is_plain))
+            .await
+        {
             Some(Some(turns)) => Ok(turns),
             Some(None) => Err(Error::Refused(Refusal::NotPrimary)),
             None => Err(Error::NoTurn),

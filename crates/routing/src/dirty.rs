@@ -3,7 +3,7 @@
 //! The queue holds no values. What is dirty, and since which record, is in the slots; here is only
 //! the order in which the databases get it, and how much there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -190,10 +190,13 @@ impl Dirty {
         self.fire();
     }
 
-    /// Another member leads the slot: what is dirty there is its to flush.
-    pub(crate) fn lose(&mut self, slot: Slot) {
-        *self.losses.entry(slot).or_default() += 1;
-        let of_slot = self.keys.iter().filter(|(_, waiting)| waiting.slot == slot);
+    /// Other members lead the slots: what is dirty there is theirs to flush.
+    pub(crate) fn lose(&mut self, slots: &BTreeSet<Slot>) {
+        for slot in slots {
+            *self.losses.entry(*slot).or_default() += 1;
+        }
+        let lost = |(_, waiting): &(&Bytes, &Waiting)| slots.contains(&waiting.slot);
+        let of_slot = self.keys.iter().filter(lost);
         let keys: Vec<_> = of_slot.map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.forget(&key);
@@ -338,7 +341,7 @@ mod tests {
         assert_eq!(dirty.owing(&owed[1]), Owing::Rejected("no".into()));
         dirty.clear(&key("b"));
         assert_eq!(dirty.owing(&owed[1]), Owing::Paid);
-        dirty.lose(Slot::of(b"a"));
+        dirty.lose(&[Slot::of(b"a")].into());
         assert_eq!(dirty.owing(&owed[0]), Owing::SlotLost);
         assert_eq!(dirty.bytes(), 0);
     }

@@ -1,6 +1,6 @@
 //! The flush: what is dirty goes to the database, oldest first, each key's latest value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,12 +135,14 @@ impl<H: Host> Cache<H> {
 
     /// Waits for what is owed; each is noted where its index says.
     async fn pay(&self, flushed: &mut [Flushed], mut owed: Vec<(usize, Owed)>, until: Time) {
+        let mut out_of_time = false;
         loop {
             let changed = self.dirty.borrow().changed();
-            owed.retain(|(at, one)| {
+            // From the end, as far as it is paid: each is looked at about once.
+            while let Some((at, one)) = owed.last() {
                 let flushed = &mut flushed[*at];
                 match self.dirty.borrow().owing(one) {
-                    Owing::Still => return true,
+                    Owing::Still => break,
                     Owing::Paid => flushed.keys += 1,
                     Owing::Rejected(reason) => {
                         let definition =
@@ -150,19 +152,21 @@ impl<H: Host> Cache<H> {
                     }
                     Owing::SlotLost => flushed.end = Err(Refusal::NotPrimary),
                 }
-                false
-            });
-            if owed.is_empty() {
-                return;
+                owed.pop();
             }
-            for (_, one) in &owed {
-                self.dirty.borrow_mut().hurry(one.definition()).fire();
+            let definitions: BTreeSet<_> = owed.iter().map(|(_, one)| one.definition()).collect();
+            for definition in definitions {
+                self.dirty.borrow_mut().hurry(definition).fire();
             }
-            if self.within(until, changed.wait()).await.is_none() {
-                for (at, _) in owed {
-                    flushed[at].end = Err(Refusal::TryAgain);
-                }
-                return;
+            if owed.is_empty() || out_of_time {
+                break;
+            }
+            out_of_time = self.within(until, changed.wait()).await.is_none();
+        }
+        for (at, one) in owed {
+            match self.dirty.borrow().owing(&one) {
+                Owing::Paid => flushed[at].keys += 1,
+                _ => flushed[at].end = Err(Refusal::TryAgain),
             }
         }
     }

@@ -5,7 +5,7 @@
 //! in which the client sent them, also while the slot changes hands. The node that is asked never
 //! passes a request on; it says that it does not lead the slot, and the asking node looks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -152,10 +152,16 @@ async fn trip(roads: &impl Roads, to: Member, group: Vec<Parcel>, until: Instant
         return not_answered(CallError::Unknown(Lost::LinkLost), to, group);
     };
     let mut again = Vec::new();
+    let mut refused = BTreeSet::new();
     for (parcel, fate) in group.into_iter().zip(fates) {
         match fate {
             Fate::Reply(reply) => parcel.deliver(Ok(reply)),
-            Fate::NotHere => again.push(parcel.refused(to)),
+            Fate::NotHere => {
+                refused.insert(parcel.slot);
+                again.push(parcel.refused(to));
+            }
+            // It stays behind those of its slot that are not taken.
+            Fate::Later if refused.contains(&parcel.slot) => again.push(parcel.refused(to)),
             Fate::Later => again.push(parcel),
         }
     }
@@ -166,10 +172,11 @@ fn not_answered(error: CallError, to: Member, group: Vec<Parcel>) -> Vec<Parcel>
     let mut again = Vec::new();
     for parcel in group {
         match error {
-            CallError::NotSent(NotSent::TooLarge) | CallError::Unknown(Lost::AnswerTooLarge) => {
+            CallError::NotSent(NotSent::TooLarge) => parcel.deliver(Err(Undelivered::TooLarge)),
+            CallError::Unknown(_) if parcel.writes => parcel.deliver(Err(Undelivered::Unknown)),
+            CallError::Unknown(Lost::AnswerTooLarge) => {
                 parcel.deliver(Err(Undelivered::TooLarge));
             }
-            CallError::Unknown(_) if parcel.writes => parcel.deliver(Err(Undelivered::Unknown)),
             // A read does no harm twice.
             CallError::Unknown(_) | CallError::NotSent(_) => again.push(parcel.refused(to)),
         }

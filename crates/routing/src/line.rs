@@ -5,7 +5,7 @@
 //! order of their bytes, so that no two wait for each other.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,17 +25,18 @@ struct Inner {
     held: HeldLines,
 }
 
-/// How many commands stand in line, by slot: readable from every thread.
+/// How many commands stand in line for plain keys, by slot: readable from every thread.
 ///
 /// A write of a plain key that runs elsewhere looks here, under the slot's lock, and takes its
-/// place in the line instead if the number is not zero: commands over several keys hold the lines
-/// of plain ones too.
+/// place in the line instead if the number is not zero: commands over several keys, of which some
+/// have a database, hold the lines of plain ones too.
 #[derive(Clone, Debug)]
 pub struct HeldLines(Arc<[AtomicU32]>);
 
 struct Ticket {
     number: u64,
     slot: Slot,
+    is_plain: bool,
     moved: Signal,
     lost: Cell<bool>,
 }
@@ -54,7 +55,7 @@ impl Default for HeldLines {
 }
 
 impl HeldLines {
-    /// Whether any command stands in line for a key of the slot.
+    /// Whether any command stands in line for a plain key of the slot.
     #[must_use]
     pub fn any(&self, slot: Slot) -> bool {
         self.0[slot.index()].load(Ordering::Acquire) > 0
@@ -72,11 +73,17 @@ impl Lines {
 
     /// Takes a turn for each key, which must come in the order of their bytes, without a key
     /// twice. `None` if the slot was lost meanwhile. A caller that gives up drops the future.
-    pub(crate) async fn take(&self, slot: Slot, keys: &[Bytes]) -> Option<Vec<Turn>> {
+    /// `is_plain` says which of them are written on other threads as well.
+    pub(crate) async fn take(
+        &self,
+        slot: Slot,
+        keys: &[Bytes],
+        is_plain: impl Fn(&Bytes) -> bool,
+    ) -> Option<Vec<Turn>> {
         debug_assert!(keys.is_sorted());
         let mut turns = Vec::with_capacity(keys.len());
         for key in keys {
-            let turn = self.enter(slot, key);
+            let turn = self.enter(slot, key, is_plain(key));
             turn.ticket.moved.wait().await;
             if turn.ticket.lost.get() {
                 return None;
@@ -86,13 +93,13 @@ impl Lines {
         Some(turns)
     }
 
-    /// Those who wait for a key of the slot need wait no longer: it has another primary.
-    pub(crate) fn lose(&self, slot: Slot) {
+    /// Those who wait for a key of the slots need wait no longer: they have other primaries.
+    pub(crate) fn lose(&self, slots: &BTreeSet<Slot>) {
         let lines = self.0.lines.borrow();
         let waiting: Vec<_> = lines
             .values()
             .flat_map(|line| line.iter().skip(1))
-            .filter(|ticket| ticket.slot == slot)
+            .filter(|ticket| slots.contains(&ticket.slot))
             .cloned()
             .collect();
         drop(lines);
@@ -102,12 +109,15 @@ impl Lines {
         }
     }
 
-    fn enter(&self, slot: Slot, key: &Bytes) -> Turn {
-        self.0.held.0[slot.index()].fetch_add(1, Ordering::AcqRel);
+    fn enter(&self, slot: Slot, key: &Bytes, is_plain: bool) -> Turn {
+        if is_plain {
+            self.0.held.0[slot.index()].fetch_add(1, Ordering::AcqRel);
+        }
         let number = self.0.next.replace(self.0.next.get() + 1);
         let ticket = Rc::new(Ticket {
             number,
             slot,
+            is_plain,
             moved: Signal::default(),
             lost: Cell::new(false),
         });
@@ -140,7 +150,9 @@ impl Lines {
             }
             next
         };
-        self.0.held.0[ticket.slot.index()].fetch_sub(1, Ordering::AcqRel);
+        if ticket.is_plain {
+            self.0.held.0[ticket.slot.index()].fetch_sub(1, Ordering::AcqRel);
+        }
         if let Some(next) = next {
             next.moved.fire();
         }
@@ -187,11 +199,13 @@ mod tests {
     fn first_come_first_served_and_leaving_lets_the_next_go() {
         let (lines, held) = lines();
         let slot = Slot::of(b"a");
-        let first = now(lines.take(slot, &[key("a")])).unwrap().unwrap();
+        let first = now(lines.take(slot, &[key("a")], |_| true))
+            .unwrap()
+            .unwrap();
         assert!(held.any(slot));
         let (a, b) = ([key("a")], [key("a")]);
-        let mut second = Box::pin(lines.take(slot, &a));
-        let mut third = Box::pin(lines.take(slot, &b));
+        let mut second = Box::pin(lines.take(slot, &a, |_| true));
+        let mut third = Box::pin(lines.take(slot, &b, |_| true));
         assert!(now(&mut second).is_none() && now(&mut third).is_none());
         drop(first);
         assert!(now(&mut third).is_none(), "it came later");
@@ -205,12 +219,14 @@ mod tests {
     fn who_gives_up_holds_up_nobody() {
         let (lines, _) = lines();
         let slot = Slot::of(b"a");
-        let first = now(lines.take(slot, &[key("b")])).unwrap().unwrap();
+        let first = now(lines.take(slot, &[key("b")], |_| true))
+            .unwrap()
+            .unwrap();
         let keys = [key("a"), key("b")];
-        let mut second = Box::pin(lines.take(slot, &keys));
+        let mut second = Box::pin(lines.take(slot, &keys, |_| true));
         assert!(now(&mut second).is_none());
         let a = [key("a")];
-        let mut third = Box::pin(lines.take(slot, &a));
+        let mut third = Box::pin(lines.take(slot, &a, |_| true));
         assert!(
             now(&mut third).is_none(),
             "the second one holds a while it waits for b"
@@ -224,11 +240,13 @@ mod tests {
     fn those_who_wait_hear_that_the_slot_is_lost() {
         let (lines, held) = lines();
         let slot = Slot::of(b"a");
-        let first = now(lines.take(slot, &[key("a")])).unwrap().unwrap();
+        let first = now(lines.take(slot, &[key("a")], |_| true))
+            .unwrap()
+            .unwrap();
         let a = [key("a")];
-        let mut second = Box::pin(lines.take(slot, &a));
+        let mut second = Box::pin(lines.take(slot, &a, |_| true));
         assert!(now(&mut second).is_none());
-        lines.lose(slot);
+        lines.lose(&[slot].into());
         assert!(now(&mut second).unwrap().is_none());
         drop(second);
         drop(first);

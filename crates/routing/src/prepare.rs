@@ -15,6 +15,7 @@ use crate::error::{Error, Refusal};
 use crate::host::{Change, Effect, Given, Host, Locked, Mark, Ran, Wait};
 use crate::keyspace::Definition;
 use crate::mode::standing::{Standing, standing};
+use crate::mode::write_through::check_size;
 use crate::mode::{Plan, Planned, Ruled};
 use crate::rule::Rule;
 
@@ -282,6 +283,8 @@ impl<H: Host> Cache<H> {
             if changed || is_void(&question.key) {
                 continue;
             }
+            let rule = &question.rule;
+            check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
             let past = value
                 .as_ref()
                 .and_then(|it| it.expires_at)

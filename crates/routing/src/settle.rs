@@ -25,8 +25,8 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
 impl Doubts {
-    pub(crate) fn lose(&mut self, slot: Slot) {
-        self.waiting.remove(&slot);
+    pub(crate) fn lose(&mut self, slots: &BTreeSet<Slot>) {
+        self.waiting.retain(|slot, _| !slots.contains(slot));
     }
 
     /// How many keys wait.
@@ -62,8 +62,7 @@ impl<H: Host> Cache<H> {
                 break;
             }
             match self.settle_keys(slot, &batch).await {
-                // Another primary settles them.
-                Err(Error::Refused(_)) => self.doubts.borrow_mut().lose(slot),
+                // Where another primary settles them, the slot is lost, and nothing waits any more.
                 Err(error) => {
                     tracing::debug!(%slot, %error, "keys in doubt could not be settled yet");
                     failures += 1;

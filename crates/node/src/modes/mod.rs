@@ -34,6 +34,10 @@ pub use thread::{ModesThread, start};
 
 use errand::Errand;
 
+/// So many commands of one client, or of one call of another node, are handed over at once: nobody
+/// knows yet how long their replies are.
+pub(crate) const DEFERRED_MAX: usize = 64;
+
 /// The document of the metadata group that holds the keyspaces.
 pub const KEYSPACES: &str = "keyspaces";
 
@@ -66,8 +70,10 @@ enum Job {
     Emptied(Slot),
     /// The databases get what they lack of slots that this node leads.
     Flush(Flush, oneshot::Sender<Vec<Flushed>>),
-    /// The databases get what this node leads; then the thread ends.
+    /// The databases get what this node leads; then the thread is to end.
     Stop(Duration, oneshot::Sender<()>),
+    /// The thread ends.
+    End(oneshot::Sender<()>),
 }
 
 /// What is to be flushed, and for how long it may take.

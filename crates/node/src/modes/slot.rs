@@ -36,7 +36,7 @@ impl LockedSlot<'_> {
     /// doubt or a write is not new.
     fn has_room(&self, effects: &[Effect]) -> bool {
         let is_new = |effect: &Effect| {
-            let loaded = matches!(effect.change, Change::Put(Some(_), Mark::Clean { .. }));
+            let loaded = matches!(effect.change, Change::Put(_, Mark::Clean { .. }));
             let entry = self.replica.table.find(&effect.key);
             let held = entry.is_some_and(|entry| entry.mark().is_held());
             loaded && !held

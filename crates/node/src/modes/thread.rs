@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cluster::metadata::Group;
+use cluster::replication::Turn;
 use routing::{Cache, Error, Refusal};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,9 @@ use super::errand::Errand;
 use super::host::NodeHost;
 use super::stores::Stores;
 use crate::node::Node;
+
+/// How long open databases may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The running thread.
 pub struct ModesThread {
@@ -75,13 +79,7 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
             }
             Job::Ruled => stores.open_named(),
             Job::Turned(turns) => {
-                for turn in turns {
-                    if turn.leads {
-                        cache.on_slot_active(turn.slot);
-                    } else {
-                        cache.on_slot_lost(turn.slot);
-                    }
-                }
+                take_turns(&cache, &turns);
             }
             Job::Ended(slot, keys) => cache.on_keys_ended(slot, keys),
             Job::Flush(flush, done) => {
@@ -95,16 +93,34 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
             }
             Job::Emptied(slot) => cache.on_slot_emptied(slot),
             Job::Stop(patience, done) => {
-                match cache.stop(patience).await {
-                    Ok(0) => {}
-                    Ok(keys) => tracing::info!(keys, "flushed before the stop"),
-                    Err(error) => tracing::warn!("not all is flushed: {error}"),
-                }
+                let (cache, modes) = (Rc::clone(&cache), Arc::clone(&node));
+                tokio::task::spawn_local(async move {
+                    match cache.stop(patience).await {
+                        Ok(0) => {}
+                        Ok(keys) => tracing::info!(keys, "flushed before the stop"),
+                        Err(error) => tracing::warn!("not all is flushed: {error}"),
+                    }
+                    modes.modes.post(Job::End(done));
+                });
+            }
+            Job::End(done) => {
                 collecting.abort();
-                stores.close().await;
+                // What a database does not end by itself ends with the process.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, stores.close()).await;
                 let _ = done.send(());
                 return;
             }
+        }
+    }
+}
+
+/// Slots were won and lost, in this order: runs of lost ones are taken together.
+fn take_turns(cache: &Rc<Cache<NodeHost>>, turns: &[Turn]) {
+    for run in turns.chunk_by(|a, b| a.leads == b.leads) {
+        if run[0].leads {
+            run.iter().for_each(|turn| cache.on_slot_active(turn.slot));
+        } else {
+            cache.on_slots_lost(&run.iter().map(|turn| turn.slot).collect());
         }
     }
 }
@@ -117,6 +133,10 @@ async fn carry_out(cache: Rc<Cache<NodeHost>>, errand: Errand) {
         answer,
         place,
     } = errand;
+    if answer.is_closed() && behind.is_none() {
+        // The client is gone, and nothing of it was begun.
+        return;
+    }
     let goes_on = match behind {
         // Who waited for the one before may be gone.
         Some(behind) => behind.await.unwrap_or(true),

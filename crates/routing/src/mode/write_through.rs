@@ -247,6 +247,7 @@ fn sort_out<C>(
                 });
             }
             (Some(rule), Some(mode)) => {
+                check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
                 let change = mode.leaves(value, &rule.definition, Mark::None);
                 others.push(Effect { key, change });
             }

@@ -207,7 +207,7 @@ impl World {
                 world.executor.sleep(wait).await;
                 let slots: Vec<_> = world.slots.borrow().keys().copied().collect();
                 if world.epoch.get() == epoch || world.primary() != node {
-                    slots.into_iter().for_each(|slot| cache.on_slot_lost(slot));
+                    cache.on_slots_lost(&slots.into_iter().collect());
                 }
             }),
         );
