@@ -72,8 +72,10 @@ impl SqliteStore {
             .await
             .map_err(|_| format!("{path} did not open within {OPEN_TIMEOUT:?}"))?
             .map_err(|error| format!("{path}: {error}"))?;
-        let for_writes = (settings.max_connections / 4).max(1);
-        let for_reads = (settings.max_connections - for_writes).max(1);
+        // SQLite has one writer at a time. Who waits for the file's lock asks again and again, and
+        // may be passed over; who waits for the one connection has its turn.
+        let for_writes = 1;
+        let for_reads = settings.max_connections - for_writes;
         Ok(SqliteStore {
             name: name.to_owned(),
             reads: Pool::new(for_reads, &options, &claimed),
@@ -143,9 +145,13 @@ impl SqliteStore {
     {
         let left = remaining(until_unix_ms).ok_or_else(too_late)?;
         let mut connection = self.writes.acquire(left).await?;
+        // The wait for the connection has taken its share.
+        let Some(left) = remaining(until_unix_ms) else {
+            connection.keep();
+            return Err(too_late());
+        };
         let committing = Cell::new(false);
         let run = async {
-            let left = remaining(until_unix_ms).ok_or_else(too_late)?;
             let mut transaction = begin(connection.get(), left).await.map_err(not_done)?;
             if !may_start(&mut transaction, until_unix_ms)
                 .await

@@ -164,7 +164,7 @@ impl Default for KeyspaceSettings {
 pub struct StoreSettings {
     /// Where it is: `sqlite://path`.
     pub url: String,
-    /// Connections of this node, at most; a quarter of them is kept for writes and flushes.
+    /// Connections of this node, at most; one of them writes, for SQLite has one writer at a time.
     #[serde(default = "defaults::max_connections")]
     pub max_connections: u32,
     /// How long the row of a removed key stays, by the database's clock.

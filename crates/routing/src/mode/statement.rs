@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Plan;
 use super::write_through::{Intent, Row};
@@ -11,6 +12,9 @@ use crate::database::{Failure, Outcome, Stamp, Together, Write};
 use crate::error::{Error, Refusal};
 use crate::host::{Host, Locked};
 use crate::rule::Rule;
+
+/// A database ends each call soon after its deadline; so much later it is not waited for any more.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// How the statement ended.
 pub(super) enum Sent {
@@ -32,7 +36,7 @@ pub(super) async fn send<H: Host, R>(
 ) -> Result<Sent, Error> {
     let store = plan.store.as_deref().expect("a statement has a store");
     let started = cache.host.now();
-    let until_unix_ms = cache.host.unix_ms() + plan.timeout.as_millis() as u64;
+    let started_unix_ms = cache.host.unix_ms();
     let lead = cache.host.lock(intent.slot, |locked| locked.lead())?;
     if lead != intent.epoch {
         return Err(Error::Refused(Refusal::NotPrimary));
@@ -46,8 +50,11 @@ pub(super) async fn send<H: Host, R>(
             Err(reason) => Err(Failure::NotDone(reason)),
             Ok(database) => {
                 let writes = statement(intent, database.generation());
-                let call = database.store(&writes, Together::All, until_unix_ms);
-                cache.ask(attempt_until, call).await
+                // Each attempt has its own deadline, so that the database itself says in time
+                // whether it has begun: only what is sent and not answered is unknown.
+                let span = attempt_until.since(started).as_millis() as u64;
+                let call = database.store(&writes, Together::All, started_unix_ms + span);
+                cache.ask(attempt_until + GRACE, call).await
             }
         };
         cache
