@@ -104,6 +104,27 @@ fn dev_runs_nodes_and_stops_them() {
     }
 }
 
+/// A second one, on data that is in use, leaves the nodes that run alone, and their logs.
+#[test]
+fn dev_keeps_what_nodes_have_logged() {
+    let dev = Dev::start();
+    let data = dev.folder.path().join("data");
+    let log = || fs::read_to_string(data.join("1/quorate.log")).unwrap();
+    let logged = log();
+    assert!(logged.starts_with("---- quorate dev starts node 1\n"));
+    let mut command = quorate();
+    command.args(["dev", "--port", "0", "--data"]).arg(&data);
+    let mut second = Process::start("second", &mut command, dev.folder.path());
+    assert!(!second.ends().success());
+    let after = log();
+    assert!(after.starts_with(&logged), "{after}");
+    assert_eq!(after.matches("---- quorate dev starts").count(), 2);
+    for row in dev.rows() {
+        let mut wire = Wire::connect(row[2].parse().unwrap()).unwrap();
+        assert_eq!(wire.ask(&[b"PING"]).unwrap().shown(), "+PONG");
+    }
+}
+
 #[test]
 fn no_node_outlives_a_dev_that_is_killed() {
     let mut dev = Dev::start();

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -74,13 +75,16 @@ impl Plan {
 
     fn spawn(&self) -> std::io::Result<Child> {
         fs::create_dir_all(&self.data)?;
+        // What is there may be the end of a node that died, or belong to one that runs.
+        let mut log = File::options().create(true).append(true).open(&self.log)?;
+        writeln!(log, "---- quorate dev starts node {}", self.number)?;
         Command::new(std::env::current_exe()?)
             .args(&self.arguments)
             .arg("--die-with")
             .arg(std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&self.log)?)
+            .stderr(log)
             // A Ctrl-C at the terminal is for the parent alone, which then asks the nodes.
             .process_group(0)
             .kill_on_drop(true)
