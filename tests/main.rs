@@ -16,3 +16,4 @@ mod operations;
 mod protocol_errors;
 mod tidy;
 mod trying_clients;
+mod waiting;

@@ -23,30 +23,46 @@ pub enum Port {
 /// Slots whose writes a client remembers for `WAIT`.
 const WRITTEN_MAX: usize = 64;
 
-/// What a client wrote since it last asked how many copies there are.
+/// What a client wrote since it connected.
 #[derive(Debug, Default)]
 pub struct Written {
     last: Vec<(Slot, Version)>,
-    /// It wrote to more slots than are remembered.
-    pub more: bool,
+    /// It wrote to more slots than are remembered one by one, so all of them are meant.
+    everywhere: bool,
 }
 
 impl Written {
     /// A record of the client's.
     pub fn note(&mut self, slot: Slot, version: Version) {
+        if self.everywhere {
+            return;
+        }
         if let Some(noted) = self.last.iter_mut().rev().find(|(noted, _)| *noted == slot) {
             noted.1 = version;
         } else if self.last.len() < WRITTEN_MAX {
             self.last.push((slot, version));
         } else {
-            self.more = true;
+            self.note_everywhere();
         }
     }
 
-    /// The newest record in each slot that is remembered.
-    #[must_use]
-    pub fn records(&self) -> &[(Slot, Version)] {
-        &self.last
+    /// A write that others make a record of, whose version is not known here.
+    pub fn note_elsewhere(&mut self, slot: Slot) {
+        self.note(slot, Version::ZERO);
+    }
+
+    /// Writes to more slots than are remembered one by one.
+    pub fn note_everywhere(&mut self) {
+        self.everywhere = true;
+        self.last = Vec::new();
+    }
+
+    /// The slots that were written to, in no order, each with the client's newest record. Where
+    /// that is not known it is [`Version::ZERO`]: the newest record of the slot is no older.
+    pub fn records(&self) -> impl Iterator<Item = (Slot, Version)> {
+        let all = Slot::all().filter(|_| self.everywhere);
+        let all = all.map(|slot| (slot, Version::ZERO));
+        self.last.iter().copied().chain(all)
     }
 }
 

@@ -255,8 +255,9 @@ fn post(
     replies: &mut Replies<'_>,
 ) -> Next {
     let write = command.has(flag::WRITE);
-    // Its version stays with the other node; that it is acknowledged says enough.
-    session.client.written.more |= write;
+    if write {
+        session.client.written.note_elsewhere(slot);
+    }
     let words = (request.buffer, request.spans);
     let outbox = &mut replies.gather.outbox;
     let reply = outbox.post(session.node, slot, command, session.client.version, words);

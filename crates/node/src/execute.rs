@@ -142,8 +142,9 @@ fn hand_over(
     row: (&'static Command, KeyHandler),
     args: &Args<'_>,
 ) -> Result<Ran, CommandError> {
-    // Its version is not known here; that it is acknowledged says enough.
-    asker.written.more |= row.0.has(flag::WRITE);
+    if row.0.has(flag::WRITE) {
+        asker.written.note_elsewhere(slot);
+    }
     let version = asker.version;
     defer(asker.node, asker.pending, slot, row, args, version).map(Ran::Deferred)
 }

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use cluster::replication::{Context, Locked, Out, Replicas, Settings};
-use cluster::{Epoch, Member, Placement, SLOTS, Slot, Time, Version, clock};
+use cluster::{Epoch, Member, Placement, SLOTS, Slot, Time, clock};
 
-use crate::client_state::Written;
 use crate::gather::Token;
 use crate::store::{SlotTable, Store, Tally};
 
@@ -76,40 +75,11 @@ impl Slots {
         sum
     }
 
-    /// On how many nodes besides this one all that was written is. Of writes that are no longer
-    /// remembered, what their acknowledgement has said.
+    /// How many nodes besides its primary are in sync in a slot, for who has written to none.
     #[must_use]
-    pub fn replicas_of(&self, written: &Written) -> i64 {
-        let besides = |copies: usize| i64::try_from(copies).unwrap_or(i64::MAX).saturating_sub(1);
-        let of_slot = |&(slot, version): &(Slot, Version)| {
-            let replica = self.lock(slot);
-            let acknowledged = usize::from(replica.placement().write_quorum);
-            let copies = replica.copies_of(version);
-            besides(if written.more {
-                copies.min(acknowledged)
-            } else {
-                copies
-            })
-        };
-        written
-            .records()
-            .iter()
-            .map(of_slot)
-            .min()
-            .unwrap_or_else(|| self.replicas_everywhere(written.more))
-    }
-
-    /// Who has written nothing has it everywhere; who has written by other nodes, on as many as
-    /// acknowledge a write.
-    fn replicas_everywhere(&self, written: bool) -> i64 {
+    pub fn replicas_in_sync(&self) -> i64 {
         let slot = self.replicas.slots().next().expect("a member has slots");
-        let locked = self.lock(slot);
-        let placement = locked.placement();
-        let copies = if written {
-            usize::from(placement.write_quorum)
-        } else {
-            placement.in_sync.len()
-        };
+        let copies = self.lock(slot).placement().in_sync.len();
         i64::try_from(copies).map_or(0, |count| (count - 1).max(0))
     }
 

@@ -82,7 +82,9 @@ pub(crate) fn split(
             let words = (request.buffer, part.spans.as_slice());
             let outbox = &mut replies.gather.outbox;
             part.carried = Some(outbox.post(session.node, *slot, command, version, words));
-            session.client.written.more |= command.has(flag::WRITE);
+            if command.has(flag::WRITE) {
+                session.client.written.note_elsewhere(*slot);
+            }
         }
         if join == Join::InOrder {
             room = room.checked_sub(part.reply.len()).ok_or(REPLY_TOO_LONG)?;

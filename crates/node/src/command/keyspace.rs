@@ -123,8 +123,7 @@ pub(crate) fn flush<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answe
         return Err(CommandError::Syntax);
     }
     args.finish()?;
-    // These are more slots than are remembered; that they are acknowledged says enough.
-    session.client.written.more = true;
+    session.client.written.note_everywhere();
     let asker = Asker::of(session);
     let reply = async move {
         asker.cover(&Question::Empty, |_| Ok(())).await?;

@@ -22,6 +22,7 @@ pub mod table;
 mod time;
 #[cfg(test)]
 mod trial;
+mod wait;
 
 pub use args::Args;
 pub use session::{Answer, Later, Session};

@@ -86,6 +86,11 @@ impl Patience {
         *self = Patience::new(self.timeout);
     }
 
+    /// No longer than this.
+    pub(crate) fn at_most(self, most: Duration) -> Patience {
+        Patience::new(self.timeout.min(most))
+    }
+
     fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }

@@ -34,6 +34,7 @@ pub(super) fn encode(left: Duration, question: &Question, wanted: &[Wanted]) -> 
             out.put_u8(4);
             put_text(name.as_ref(), &mut out);
         }
+        Question::Copies => out.put_u8(5),
         Question::Walk(walk) => {
             out.put_u8(3);
             out.put_u32(walk.count);
@@ -75,6 +76,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Asked> {
             kind: get_text(&mut rest)?,
         }),
         4 => Question::Flush(get_text(&mut rest)?),
+        5 => Question::Copies,
         _ => return None,
     };
     let first = rest.try_get_u16().ok()?;
@@ -210,7 +212,8 @@ mod tests {
             (Question::Count, all),
             (Question::Sample, vec![(slot(16_383), 0)]),
             (Question::Empty, Vec::new()),
-            (Question::Walk(walk), some),
+            (Question::Walk(walk), some.clone()),
+            (Question::Copies, some),
         ];
         for (question, wanted) in questions {
             let left = Duration::from_millis(300);

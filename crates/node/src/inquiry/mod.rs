@@ -1,4 +1,5 @@
-//! Questions about many slots at once: how many keys, which ones, or that they be emptied.
+//! Questions about many slots at once: how many keys, which ones, how many copies, or that they be
+//! emptied.
 //!
 //! The asking node groups the slots by their primaries and asks each primary once, itself without a
 //! call. The answer says of each slot how far it is done with it, so that nothing that was left out
@@ -29,6 +30,9 @@ pub(crate) enum Question {
     Empty,
     /// That the databases get what they lack of them: of one keyspace, or of all.
     Flush(Option<Bytes>),
+    /// How many copies hold the record at a slot's position; without one, its newest. The end says
+    /// which record was meant.
+    Copies,
     /// Their keys in the order of their hashes.
     Walk(Walk),
 }
@@ -74,7 +78,8 @@ pub(crate) type Wanted = (Slot, u64);
 pub(crate) struct Part {
     pub(crate) slot: Slot,
     pub(crate) end: End,
-    /// The keys it has, or the entries that a walk has looked at, or the keys that were flushed.
+    /// The keys it has, or the entries that a walk has looked at, or the keys that were flushed,
+    /// or the copies that hold a record.
     pub(crate) count: u64,
     /// Keys; of a flush: why a database refuses one, if it does.
     pub(crate) keys: Vec<Bytes>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::replication::{Need, Out, Refusal};
 use cluster::transport::BoxFuture;
-use cluster::{Slot, clock};
+use cluster::{Slot, Version, clock};
 use routing::Flushed;
 
 use super::form::{Asked, decode, encode_answer};
@@ -72,6 +72,7 @@ pub(crate) async fn share(
         Question::Sample => share.samples(wanted).await,
         Question::Empty => share.empties(wanted, timeouts.write).await,
         Question::Flush(name) => flushes(node, name.as_ref(), wanted, timeouts.read).await,
+        Question::Copies => share.copies(wanted).await,
         Question::Walk(walk) => share.walks(walk, wanted).await,
     };
     let waits = share.waits;
@@ -192,6 +193,22 @@ impl Share<'_> {
         parts
     }
 
+    async fn copies(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+        let mut parts = Vec::with_capacity(wanted.len());
+        for &(slot, position) in wanted {
+            let part = match copies_of(self.node, slot, Version::from_u64(position)) {
+                Ok((version, copies)) => Part {
+                    count: copies as u64,
+                    ..Part::new(slot, End::At(version.as_u64()))
+                },
+                Err(refusal) => Part::new(slot, End::Refused(refusal)),
+            };
+            parts.push(part);
+            self.did(1).await;
+        }
+        parts
+    }
+
     async fn walks(&mut self, walk: &Walk, wanted: &[Wanted]) -> Vec<Part> {
         let count = usize::try_from(walk.count).unwrap_or(usize::MAX);
         let mut left = count.min(ENTRIES_PER_ANSWER);
@@ -285,6 +302,20 @@ impl Share<'_> {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// How many copies hold a record, if this node leads the slot. One that is newer than all the slot
+/// has is nowhere any more: then, as without one, the newest is meant.
+fn copies_of(node: &Node, slot: Slot, version: Version) -> Result<(Version, usize), Refusal> {
+    let locked = node.slots.lock(slot);
+    let last = locked.last();
+    let is_there = Version::ZERO < version && version <= last;
+    if !is_there || locked.active_epoch().is_none() {
+        // What is the newest is known to none but him who has the lease.
+        locked.check_read(node.slots.context(), clock::now())?;
+    }
+    let version = if is_there { version } else { last };
+    Ok((version, locked.copies_of(version)))
 }
 
 /// Gives the databases what they lack of these slots, as long as there is time. A slot of which
@@ -430,6 +461,23 @@ mod tests {
         }
         assert!(asked(&node, &Question::Empty).iter().all(Part::is_good));
         assert_eq!((count(&node), keys(asked(&node, &walk("*"))).len()), (0, 0));
+    }
+
+    #[test]
+    fn copies_hold_the_record_that_is_meant() {
+        let node = Node::alone(Settings::default());
+        let slot = Slot::of(b"a");
+        let copies = |version| copies_of(&node, slot, version);
+        assert_eq!(copies(Version::ZERO), Ok((Version::ZERO, 1)));
+        set(&node, "a", Expiry::Never);
+        let (first, _) = copies(Version::ZERO).unwrap();
+        assert!(first > Version::ZERO);
+        set(&node, "a", Expiry::Never);
+        let (second, _) = copies(Version::ZERO).unwrap();
+        assert!(second > first);
+        assert_eq!(copies(first), Ok((first, 1)));
+        let undone = second.next(second.epoch()).unwrap();
+        assert_eq!(copies(undone), Ok((second, 1)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::access::{DELETE, RM, RO};
 use super::acl::{CONNECTION, DANGEROUS, KEYSPACE};
 use super::flag::{FAST, NO_SCRIPT, READ, WRITE};
 use super::{Command, Keys, keyed, plain};
-use crate::command::{expiry, generic, keyspace, server};
+use crate::command::{expiry, generic, keyspace, wait};
 
 /// Every argument.
 const ALL: Keys = Keys::Every { first: 1, step: 1 };
@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Command] = &[
         .access(RM | DELETE)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .doc("4.0.0", "O(N) in the number of keys", "Removes keys; the other name of DEL."),
-    plain("wait", Exactly(3), NO_SCRIPT, CONNECTION, server::wait)
+    plain("wait", Exactly(3), NO_SCRIPT, CONNECTION, wait::wait)
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .doc("3.0.0", "O(1)", "Waits until the client's writes are on so many replicas."),
 ];
