@@ -457,6 +457,7 @@ fn replication_settings(settings: &Settings) -> replication::Settings {
         uncommitted_max: limits.uncommitted_max,
         waiters_max: limits.waiters_max,
         backlog_bytes_max: bytes(limits.backlog_bytes_max),
+        backlog_total_bytes_max: bytes(limits.backlog_total_bytes_max),
         queue_bytes_max: bytes(limits.peer_queue_bytes_max),
         ..replication::Settings::default()
     }

@@ -110,8 +110,11 @@ pub fn config(chance: &mut Chance, nodes: Option<usize>) -> Config {
         1 if replication_factor == 3 => 3,
         _ => 2,
     };
+    let backlog_bytes_max = 100 << chance.below(10);
     let settings = Settings {
-        backlog_bytes_max: 100 << chance.below(10),
+        backlog_bytes_max,
+        // Less than all slots may have, where there are more than two.
+        backlog_total_bytes_max: 2 * backlog_bytes_max,
         queue_bytes_max: if chance.permille(300) { 5000 } else { 1 << 20 },
         copy_window_bytes: 100 << chance.below(6),
         copy_chunk_bytes: 20 << chance.below(5),

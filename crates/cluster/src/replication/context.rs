@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::backlog::Backlog;
 use super::lease::Grants;
 use super::peer::Peer;
 use super::settings::Settings;
@@ -15,6 +16,7 @@ use crate::{Incarnation, Member, NodeId, Slot, Time};
 pub struct Context {
     pub(crate) me: Member,
     pub(crate) settings: Settings,
+    pub(crate) backlog: Backlog,
     pub(crate) grants: Mutex<Grants>,
     peers: RwLock<BTreeMap<Member, Arc<Peer>>>,
     /// The oldest incarnation of each node that may still be running.
@@ -32,6 +34,7 @@ impl Context {
         Context {
             me,
             grants: Mutex::new(Grants::new(settings.lease)),
+            backlog: Backlog::new(&settings, slots),
             settings,
             peers: RwLock::default(),
             oldest: Mutex::default(),
@@ -102,6 +105,12 @@ impl Context {
 
     pub(crate) fn is_short_of_memory(&self) -> bool {
         self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the records that are kept for members that fall behind, in all slots.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog.used()
     }
 
     /// Has the slot looked at in the next tick.

@@ -140,10 +140,10 @@ impl<T: Table, K> Replica<T, K> {
     /// The copy is complete: it takes the place of the slot's data as one step.
     pub(crate) fn end_copy(
         &mut self,
+        context: &Context,
         from: &Sender<'_>,
         copy: u32,
-        last: Version,
-        committed: Version,
+        (last, committed): (Version, Version),
     ) {
         let Role::Follower(follower) = &mut self.role else {
             return;
@@ -154,7 +154,7 @@ impl<T: Table, K> Replica<T, K> {
                 self.last = last;
                 // What was known to be committed beyond this was of a history that is gone.
                 self.committed = self.committed.min(last);
-                self.history.reset(last);
+                self.history.reset(last, &context.backlog);
                 self.commit_up_to(committed);
             }
             _ => self.detach(from),

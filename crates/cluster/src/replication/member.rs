@@ -107,7 +107,7 @@ impl<T: Table, K> Replica<T, K> {
                 ..
             } => {
                 if self.is_from_source(context, from, term) {
-                    self.end_copy(from, copy, last, committed);
+                    self.end_copy(context, from, copy, (last, committed));
                 }
             }
             Forward::Seal {
@@ -194,8 +194,7 @@ impl<T: Table, K> Replica<T, K> {
             return self.detach(from);
         }
         self.last = record.version;
-        self.history
-            .push(record, context.settings.backlog_bytes_max);
+        self.history.push(record, &context.backlog);
     }
 
     pub(crate) fn commit_up_to(&mut self, committed: Version) {

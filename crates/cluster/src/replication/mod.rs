@@ -7,6 +7,7 @@
 //!
 //! The rules, with the reasons for them, are in `docs/replication.md`.
 
+mod backlog;
 mod context;
 mod copy;
 mod failover;

@@ -193,10 +193,9 @@ impl<T: Table, K> Replica<T, K> {
         primary.uncommitted.push_back(version);
         primary.send_record(context, self.slot, self.committed, &record, &self.table);
         if primary.followers.is_empty() {
-            self.history.reset(version);
+            self.history.reset(version, &context.backlog);
         } else {
-            self.history
-                .push(record, context.settings.backlog_bytes_max);
+            self.history.push(record, &context.backlog);
         }
         self.advance(context, out);
         version
@@ -403,7 +402,7 @@ impl<T: Table, K> Replica<T, K> {
         if !matches!(self.role, Role::Bystander) {
             self.role = Role::Bystander;
             self.table = self.table.empty();
-            self.history.reset(Version::ZERO);
+            self.history.reset(Version::ZERO, &context.backlog);
             self.last = Version::ZERO;
             self.committed = Version::ZERO;
         }

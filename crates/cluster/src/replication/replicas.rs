@@ -4,6 +4,7 @@
 //! queued under it, so that each of them sees a slot's messages in the order of its history.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,11 +23,16 @@ use crate::{Member, Placement, Slot, Time};
 /// After so many slots in a row whose copies find no room, the others wait for the next time.
 const COPIES_TRIED: usize = 8;
 
+/// So many slots are looked at in a tick for records that there is no room for any more.
+const TRIMMED: usize = 512;
+
 /// One member's replicas of all slots.
 pub struct Replicas<T: Table, K> {
     context: Context,
     slots: Box<[Mutex<Replica<T, K>>]>,
     silent: Mutex<Vec<Member>>,
+    /// Where the next tick goes on to trim histories.
+    next_trimmed: AtomicUsize,
 }
 
 /// A slot under its lock.
@@ -45,6 +51,7 @@ impl<T: Table, K> Replicas<T, K> {
             context: Context::new(me, settings, slots),
             slots: Slot::all().take(usize::from(slots)).map(replica).collect(),
             silent: Mutex::default(),
+            next_trimmed: AtomicUsize::new(0),
         }
     }
 
@@ -175,6 +182,7 @@ impl<T: Table, K> Replicas<T, K> {
         for slot in self.context.take_attention() {
             self.lock(slot).tick(&self.context, now, out);
         }
+        self.trim_histories();
         self.send_copies();
     }
 
@@ -226,6 +234,19 @@ impl<T: Table, K> Replicas<T, K> {
         self.slots
             .iter()
             .for_each(|replica| then(&mut replica.lock()));
+    }
+
+    /// Where little room is left for records, slots that were written long ago give theirs back.
+    fn trim_histories(&self) {
+        if !self.context.backlog.is_tight() {
+            return;
+        }
+        let count = TRIMMED.min(self.slots.len());
+        let first = self.next_trimmed.fetch_add(count, Ordering::Relaxed);
+        for number in first..first + count {
+            let mut replica = self.slots[number % self.slots.len()].lock();
+            replica.history.trim(&self.context.backlog);
+        }
     }
 
     /// Where a member falls silent or is heard again, the slots it shares with us want a look.

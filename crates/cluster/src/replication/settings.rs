@@ -21,6 +21,8 @@ pub struct Settings {
     pub waiters_max: usize,
     /// Bytes of records that a slot keeps for members that fall behind.
     pub backlog_bytes_max: usize,
+    /// Bytes of such records in all slots together. The nearer they come, the less a slot keeps.
+    pub backlog_total_bytes_max: usize,
     /// Bytes that may wait to be sent to one member before it counts as fallen behind.
     pub queue_bytes_max: usize,
     /// Bytes of copies that may wait to be sent to one member.
@@ -41,6 +43,7 @@ impl Default for Settings {
             uncommitted_max: 16_384,
             waiters_max: 65_536,
             backlog_bytes_max: 1 << 20,
+            backlog_total_bytes_max: 64 << 20,
             queue_bytes_max: 256 << 20,
             copy_window_bytes: 1 << 20,
             copy_chunk_bytes: 64 << 10,

@@ -154,6 +154,7 @@ fn memory(session: &Session<'_>, text: &mut String) {
     let limit = store.maxmemory_bytes() as u64;
     let ratio = usage.resident as f64 / used.max(1) as f64;
     let overhead = used - dataset;
+    let backlog = session.node.slots.context().backlog_bytes();
     fields(
         text,
         &[
@@ -183,6 +184,7 @@ fn memory(session: &Session<'_>, text: &mut String) {
                 "mem_fragmentation_bytes",
                 &(usage.resident as i64 - used as i64),
             ),
+            ("mem_replication_backlog", &backlog),
             ("mem_allocator", &"jemalloc"),
             ("active_defrag_running", &0),
             ("lazyfree_pending_objects", &0),

@@ -227,6 +227,12 @@ fn limits(limits: &Limits) -> Checked {
     size("output_soft_bytes", limits.output_soft_bytes, 64 << 10, TIB)?;
     size("backlog_bytes_max", limits.backlog_bytes_max, 1 << 10, TIB)?;
     size(
+        "backlog_total_bytes_max",
+        limits.backlog_total_bytes_max,
+        1 << 20,
+        TIB,
+    )?;
+    size(
         "peer_queue_bytes_max",
         limits.peer_queue_bytes_max,
         1 << 20,

@@ -171,6 +171,8 @@ pub struct Limits {
     pub waiters_max: usize,
     /// Bytes of records that a slot keeps for members that fall behind.
     pub backlog_bytes_max: Size,
+    /// Bytes of such records in all slots together.
+    pub backlog_total_bytes_max: Size,
     /// Bytes that wait to be sent to one node.
     pub peer_queue_bytes_max: Size,
     /// Commands that wait for databases.
@@ -192,6 +194,7 @@ impl Default for Limits {
             uncommitted_max: 16_384,
             waiters_max: 65_536,
             backlog_bytes_max: Size(1 << 20),
+            backlog_total_bytes_max: Size(64 << 20),
             peer_queue_bytes_max: Size(256 << 20),
             database_waiting_max: 65_536,
         }

@@ -116,7 +116,8 @@ fn memory(node: &Node, census: &Census, out: &mut Exposition) {
     let entries = |tally: crate::store::Tally| tally.entry_bytes.min(data) as f64;
     let (led, copies) = (entries(census.led), entries(census.copies));
     let tables = (data as f64 - led - copies).max(0.0);
-    let rest = (usage.allocated as f64 - data as f64).max(0.0);
+    let backlog = node.slots.context().backlog_bytes() as f64;
+    let rest = (usage.allocated as f64 - data as f64 - backlog).max(0.0);
     out.gauge(
         "quorate_memory_bytes",
         "Bytes that are allocated, by what for.",
@@ -124,6 +125,7 @@ fn memory(node: &Node, census: &Census, out: &mut Exposition) {
     .of(&[("part", "primary_entries")], led)
     .of(&[("part", "copy_entries")], copies)
     .of(&[("part", "tables")], tables)
+    .of(&[("part", "backlog")], backlog)
     .of(&[("part", "other")], rest);
     out.gauge(
         "quorate_memory_resident_bytes",
