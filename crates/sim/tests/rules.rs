@@ -19,7 +19,7 @@ const NEEDED: [(Without, u64); 12] = [
     (Without::Rule(Rule::WaitersEndWithTheirEpoch), 3),
     (Without::Rule(Rule::GreatestLast), 7),
     (Without::Rule(Rule::QuorumSeals), 12),
-    (Without::Rule(Rule::GroupLease), 315),
+    (Without::Rule(Rule::GroupLease), 714),
     (Without::Incarnations, 4),
     (Without::Revs, 273),
 ];
