@@ -175,6 +175,60 @@ fn values_that_contradict_each_other_are_named_both() {
 }
 
 #[test]
+fn a_setting_of_a_keyspace_or_a_store_is_named() {
+    let keyspace = |more: &str| {
+        format!("[store.main]\nurl = \"sqlite://x\"\n[[keyspace]]\nname = \"a\"\n{more}")
+    };
+    let write_through = "match = \"a:*\"\nmode = \"write-through\"\n";
+    for (more, said) in [
+        (
+            &*format!("{write_through}store = \"mian\"\n"),
+            ":7: keyspace[0].store: there is no store \"mian\"; did you mean \"main\"?",
+        ),
+        (
+            &format!("{write_through}store = \"other\"\n"),
+            ":7: keyspace[0].store: there is no store \"other\"; there are: main",
+        ),
+        (
+            write_through,
+            ":6: keyspace[0].mode: \"write-through\" needs a store; there are: main",
+        ),
+        (
+            &format!("{write_through}store = \"main\"\nack = \"primary\"\n"),
+            ":8: keyspace[0].ack: \"primary\" is for mode = \"cache\" alone",
+        ),
+        (
+            "store = \"main\"\nmatch = \"a:*\"\n",
+            ":5: keyspace[0].store: mode = \"cache\" has no store; leave it out",
+        ),
+        (
+            "match = \"a:\"\n",
+            ":5: keyspace[0].match: must be a prefix and one \"*\", like \"user:*\", not \"a:\"",
+        ),
+        (
+            "match = \"a:*\"\n[keyspace.write_back]\nbatch = 0\n",
+            ":7: keyspace[0].write_back.batch: must be from 1 to 10000, not 0",
+        ),
+        (
+            "match = \"a:*\"\n[[keyspace]]\nname = \"a\"\nmatch = \"b:*\"\n",
+            ":7: keyspace[1].name: \"a\" is there twice; names are unique",
+        ),
+    ] {
+        expect(&[(&keyspace(more), said)]);
+    }
+    expect(&[
+        (
+            "[store.main]\nmax_connections = 4\nurl = \"postgres://x\"\n",
+            ":3: store.main.url: must begin with sqlite://, not \"postgres://x\"",
+        ),
+        (
+            "[[keyspace]]\nname = \"A\"\nmatch = \"a:*\"\n",
+            ":2: keyspace[0].name: a name is 1 to 128 of a-z, 0-9, \"_\" and \"-\", not \"A\"",
+        ),
+    ]);
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_named_with_the_line() {
     expect(&[
         (

@@ -3,5 +3,6 @@
 pub mod harness;
 pub mod http;
 pub mod local_cluster;
+pub mod tags;
 pub mod trio;
 pub mod wire;

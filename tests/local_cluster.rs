@@ -37,7 +37,23 @@ impl LocalCluster {
     /// If they are not ready in time.
     #[must_use]
     pub fn start(nodes: usize) -> LocalCluster {
+        LocalCluster::launch(nodes, folder(), None)
+    }
+
+    /// The same with a configuration. `FOLDER` in it becomes the folder of the test.
+    ///
+    /// # Panics
+    /// If they are not ready in time.
+    #[must_use]
+    pub fn start_with(nodes: usize, configuration: &str) -> LocalCluster {
         let folder = folder();
+        let text = configuration.replace("FOLDER", &folder.path().to_string_lossy());
+        let path = folder.path().join("quorate.toml");
+        std::fs::write(&path, text).expect("the test's folder can be written");
+        LocalCluster::launch(nodes, folder, Some(&path))
+    }
+
+    fn launch(nodes: usize, folder: TempDir, configuration: Option<&Path>) -> LocalCluster {
         let mut command = quorate();
         command
             .args([
@@ -49,6 +65,9 @@ impl LocalCluster {
                 "--data",
             ])
             .arg(folder.path().join("data"));
+        if let Some(path) = configuration {
+            command.arg("--config").arg(path);
+        }
         let mut dev = Process::start("dev", &mut command, folder.path());
         let end = dev.line_after("Ctrl-C stops");
         assert_eq!(end, " all nodes.");

@@ -1,8 +1,10 @@
 // Sets, gets and pipelines with ioredis: plain or cluster. Exits 0 if all is right.
-// With "replicas": a cluster client that would read from them.
+// The keys are those of a file, one a line. With "replicas": a cluster client that would read from
+// them.
 "use strict";
 
 const assert = require("node:assert");
+const fs = require("node:fs");
 const Redis = require("ioredis");
 
 const [kind, port] = [process.argv[2], Number(process.argv[3])];
@@ -17,24 +19,30 @@ async function replicas() {
   await client.quit();
 }
 
+async function setAndGet(client, key) {
+  const pipeline = client.pipeline().set(key, key.toUpperCase()).get(key);
+  assert.deepEqual(await pipeline.exec(), [[null, "OK"], [null, key.toUpperCase()]]);
+}
+
 async function main() {
   if (kind === "replicas") return replicas();
   const client = kind === "cluster" ? new Redis.Cluster([node]) : new Redis(node);
   client.on("error", (error) => {
     throw error;
   });
-  assert.equal(await client.set("greeting", "hello", "EX", 100), "OK");
-  assert.equal(await client.get("greeting"), "hello");
-  assert.equal(await client.get("missing"), null);
-  assert.equal(await client.incr("counter"), 1);
-  await assert.rejects(client.incr("greeting"), /not an integer/);
+  const own = `js:${kind}`;
+  assert.equal(await client.set(`${own}:greeting`, "hello", "EX", 100), "OK");
+  assert.equal(await client.get(`${own}:greeting`), "hello");
+  assert.equal(await client.get(`${own}:missing`), null);
+  assert.equal(await client.incr(`${own}:counter`), 1);
+  await assert.rejects(client.incr(`${own}:greeting`), /not an integer/);
 
-  const keys = Array.from({ length: 20_000 }, (_, number) => `key:${number}`);
+  const tags = fs.readFileSync(process.argv[4], "utf8").trim().split("\n");
+  const keys = tags.map((tag) => `${own}:key:${tag}`);
+  assert.equal(keys.length, 16_384);
   if (kind === "cluster") {
-    // A pipeline of ioredis goes to one node; single requests go where their keys are.
-    await Promise.all(keys.map((key) => client.set(key, key.toUpperCase())));
-    const values = await Promise.all(keys.map((key) => client.get(key)));
-    assert.deepEqual(values, keys.map((key) => key.toUpperCase()));
+    // A pipeline of ioredis goes to one node, so that each slot gets its own.
+    await Promise.all(keys.map((key) => setAndGet(client, key)));
   } else {
     for (const command of ["set", "get"]) {
       const pipeline = client.pipeline();
@@ -46,7 +54,9 @@ async function main() {
         assert.equal(value, command === "set" ? "OK" : keys[index].toUpperCase());
       }
     }
-    assert.deepEqual(await client.mget("key:1", "key:2", "missing"), ["KEY:1", "KEY:2", null]);
+    const [first, second] = keys;
+    const expected = [first.toUpperCase(), second.toUpperCase(), null];
+    assert.deepEqual(await client.mget(first, second, `${own}:missing`), expected);
   }
   await client.quit();
 }

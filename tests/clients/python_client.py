@@ -1,9 +1,10 @@
 """Sets, gets and pipelines with redis-py: plain or cluster, RESP 2 or 3. Exits 0 if all is right.
 
-With "replicas": the same in a cluster whose copies are read.
+The keys are those of a file, one a line. With "replicas": a cluster whose copies are read.
 """
 
 import sys
+from pathlib import Path
 
 import redis
 
@@ -25,21 +26,23 @@ if kind == "replicas":
     client.close()
     sys.exit()
 
+own = f"py:{kind}:{protocol}"
 assert client.ping()
-assert client.set("greeting", "hello", ex=100)
-assert client.get("greeting") == "hello"
-assert 0 < client.ttl("greeting") <= 100
-assert client.get("missing") is None
-assert client.incr("counter") == 1
-assert client.append("text", "ab") == 2
+assert client.set(f"{own}:greeting", "hello", ex=100)
+assert client.get(f"{own}:greeting") == "hello"
+assert 0 < client.ttl(f"{own}:greeting") <= 100
+assert client.get(f"{own}:missing") is None
+assert client.incr(f"{own}:counter") == 1
+assert client.append(f"{own}:text", "ab") == 2
 try:
-    client.incr("greeting")
+    client.incr(f"{own}:greeting")
     raise SystemExit("an error was expected")
 except redis.ResponseError as error:
     assert "not an integer" in str(error), error
 
-# Enough keys that nearly every slot has one.
-keys = [f"key:{number}" for number in range(40_000)]
+tags = Path(sys.argv[4]).read_text().split()
+keys = [f"{own}:key:{tag}" for tag in tags]
+assert len(keys) == 16_384, len(keys)
 for start in range(0, len(keys), 2_000):
     part = keys[start : start + 2_000]
     pipeline = client.pipeline(transaction=False)
@@ -52,7 +55,12 @@ for start in range(0, len(keys), 2_000):
     assert pipeline.execute() == [key.upper() for key in part]
 
 if kind == "plain":
-    assert client.mget("key:1", "key:2", "missing") == ["KEY:1", "KEY:2", None]
-    assert client.delete("key:1", "key:2", "missing") == 2
-    assert sum(1 for _ in client.scan_iter(match="key:*", count=1_000)) == len(keys) - 2
+    assert client.mget(keys[0], keys[1], f"{own}:missing") == [
+        keys[0].upper(),
+        keys[1].upper(),
+        None,
+    ]
+    assert client.delete(keys[0], keys[1], f"{own}:missing") == 2
+    scanned = set(client.scan_iter(match=f"{own}:key:*", count=1_000))
+    assert scanned == set(keys[2:])
 client.close()

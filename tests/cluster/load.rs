@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use cluster::{SLOTS, Slot};
 use tests::harness::eventually;
+use tests::tags::Tags;
 use tests::trio::NODES;
 use tests::wire::{Content, Frame};
 
 use super::client::{Answer, Client};
-use super::tags::Tags;
 
 /// How many connections write at the same time.
 const WRITERS: u16 = 16;

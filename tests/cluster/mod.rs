@@ -8,18 +8,17 @@ mod benchmark;
 mod client;
 mod load;
 mod probe;
-mod tags;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tests::harness::within;
+use tests::tags::Tags;
 use tests::trio::{NODES, Trio};
 use tests::wire::Wire;
 
 use self::load::{Key, Load, nothing_is_missing};
 use self::probe::{Probe, members_become_equal};
-use self::tags::Tags;
 
 /// So long after a node is gone every slot takes writes again, at the latest.
 const BOUND: Duration = Duration::from_secs(5);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use cluster::Slot;
 use tests::harness::within;
+use tests::tags::Tags;
 use tests::trio::NODES;
 use tests::wire::{Wire, request};
 
 use super::client::{Answer, Client};
-use super::tags::Tags;
 
 /// So many writes go in one pipeline, and so many are in vain when a slot does not serve.
 const BATCH: usize = 512;

@@ -38,6 +38,21 @@ fn a_node_names_the_database_that_is_broken_and_serves_the_rest() {
     });
     assert!(why.starts_with("store main: "), "{why}");
     assert!(why.contains("some.db"), "{why}");
+    let status = quorate()
+        .args([
+            "cluster",
+            "status",
+            "--node",
+            &node.cluster_port.to_string(),
+        ])
+        .output()
+        .unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.contains("is not ready for its databases: store main: "),
+        "{status}"
+    );
+    assert!(!status.contains("Healthy."), "{status}");
     let refused = client.say("SET wt:1 v");
     assert!(refused.starts_with("STORE main: "), "{refused}");
     assert!(refused.contains("not a database"), "{refused}");

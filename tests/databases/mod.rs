@@ -1,6 +1,7 @@
 //! Clusters with a database behind them, which is looked at from outside.
 
 mod broken;
+mod full;
 mod killed;
 mod modes;
 mod sqlite;
@@ -22,7 +23,10 @@ struct Stage {
 
 impl Stage {
     fn set() -> Stage {
-        let cluster = LocalCluster::start(3);
+        Stage::of(LocalCluster::start(3))
+    }
+
+    fn of(cluster: LocalCluster) -> Stage {
         let database = Sqlite::new(database_of(cluster.folder()));
         Stage { cluster, database }
     }
@@ -34,6 +38,11 @@ impl Stage {
 
     /// A metric, of all nodes together.
     fn metric(&self, sample: &str) -> f64 {
+        self.metrics(sample).iter().sum()
+    }
+
+    /// A metric, of each node.
+    fn metrics(&self, sample: &str) -> Vec<f64> {
         let of_node = |address| {
             let (_, text) = http::get(address, "/metrics").unwrap();
             let value = text
@@ -42,7 +51,7 @@ impl Stage {
             value.map_or(0.0, |value| value.parse().unwrap())
         };
         let nodes = self.cluster.nodes.iter();
-        nodes.map(|node| of_node(node.admin_port)).sum()
+        nodes.map(|node| of_node(node.admin_port)).collect()
     }
 }
 

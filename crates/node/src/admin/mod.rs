@@ -23,7 +23,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::node::Node;
-use crate::topology::status::{ClusterStatus, Usage};
+use crate::topology::status::ClusterStatus;
 use listener::Bounded;
 use readiness::Readiness;
 
@@ -92,7 +92,7 @@ async fn readyz(State((admin, _)): Shared) -> Response {
 async fn page(State((admin, local)): Shared) -> Response {
     let page = sampled(move || {
         let node = &admin.node;
-        let status = ClusterStatus::of(&node.topology, local, Usage::of(node));
+        let status = ClusterStatus::of(node, local);
         page::page(&status, &admin.readiness.report())
     });
     page.await.map(Html).into_response()

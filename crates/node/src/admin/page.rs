@@ -158,7 +158,7 @@ mod tests {
             memory_bytes: 3 << 20,
             ..Usage::default()
         };
-        let mut status = ClusterStatus::of(&seen(formed(3), 2), local, usage);
+        let mut status = ClusterStatus::seen(&seen(formed(3), 2), local, usage);
         status.nodes[2].zone = "<b>".to_owned();
         let page = page(&status, &Report::default());
         for expected in [

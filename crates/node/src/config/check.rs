@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use routing::keyspace;
+use routing::keyspace::{self, BadKeyspace};
 use routing::quantity::{Size, Span};
 
+use super::error::nearest;
 use super::settings::{Cluster, Limits, Node, Settings, Timings};
 use super::values::is_host;
 
@@ -261,15 +262,25 @@ fn limits(limits: &Limits) -> Checked {
 fn keyspaces(settings: &Settings) -> Checked {
     let stores: Vec<&str> = settings.store.keys().map(String::as_str).collect();
     for (name, store) in &settings.store {
-        if let Err(problem) = keyspace::check_store(name, store, &settings.keyspace) {
-            return wrong(format!("store.{name}"), problem);
+        if let Err(bad) = keyspace::check_store(name, store, &settings.keyspace) {
+            return wrong(inside(format!("store.{name}"), bad.field), bad.problem);
         }
     }
     let all = &settings.keyspace;
-    if let Err(problem) = keyspace::check(all, &stores) {
-        // The one to blame is the last of the shortest list that is wrong.
-        let first = (1..=all.len()).find(|&n| keyspace::check(&all[..n], &stores).is_err());
-        return wrong(format!("keyspace[{}]", first.unwrap_or(1) - 1), problem);
+    if let Err(BadKeyspace { at, setting }) = keyspace::check(all, &stores) {
+        let key = inside(format!("keyspace[{at}]"), setting.field);
+        let meant = all[at]
+            .store
+            .as_deref()
+            .filter(|_| setting.field == "store");
+        let near = meant.and_then(|store| Some((store, nearest(store, stores)?)));
+        return match near {
+            Some((store, near)) if store != near => wrong(
+                key,
+                format!("there is no store {store:?}; did you mean {near:?}?"),
+            ),
+            _ => wrong(key, setting.problem),
+        };
     }
     let quarter = Size(settings.memory.maxmemory.0 / 4);
     for (at, keyspace) in all.iter().enumerate() {
@@ -284,4 +295,12 @@ fn keyspaces(settings: &Settings) -> Checked {
         }
     }
     Ok(())
+}
+
+/// The key of a field of a table; without a field, that of the table itself.
+fn inside(table: String, field: &str) -> String {
+    if field.is_empty() {
+        return table;
+    }
+    format!("{table}.{field}")
 }

@@ -197,17 +197,33 @@ fn rules_between_settings_are_checked() {
     expect(
         "[[keyspace]]\nname = \"a\"\nmatch = \"a*\"\n\n\
          [[keyspace]]\nname = \"b\"\nmatch = \"a*\"\n",
-        5,
-        "match the same keys",
+        7,
+        "matches the same keys",
     );
-    // The key is a default that does not fit what was set.
-    let text = "[memory]\nmaxmemory = \"64MiB\"\n[store.s]\nurl = \"sqlite://x\"\n\
-                [[keyspace]]\nname = \"a\"\nmatch = \"a*\"\nmode = \"write-back\"\nstore = \"s\"\n";
-    expect(
-        text,
-        5,
-        "keyspace[0].write_back.max_dirty_bytes: must be at most a quarter",
-    );
+}
+
+#[test]
+fn what_may_be_dirty_fits_the_memory() {
+    let dirty = |maxmemory: &str, more: &str| {
+        let text = format!(
+            "[memory]\nmaxmemory = {maxmemory:?}\n[store.s]\nurl = \"sqlite://x\"\n[[keyspace]]\n\
+             name = \"a\"\nmatch = \"a*\"\nmode = \"write-back\"\nstore = \"s\"\n{more}"
+        );
+        from_file(&text).map(|settings| settings.keyspace[0].write_back.max_dirty_bytes)
+    };
+    for (maxmemory, expected) in [("0", 256 << 20), ("64MiB", 16 << 20), ("4GiB", 256 << 20)] {
+        assert_eq!(dirty(maxmemory, ""), Ok(Size(expected)));
+    }
+    for set in [
+        "write_back = { max_dirty_bytes = \"17MiB\" }",
+        "write_back.max_dirty_bytes = \"17MiB\"",
+        "[keyspace.write_back]\nmax_dirty_bytes = \"17MiB\"",
+    ] {
+        let error = dirty("64MiB", set).unwrap_err().to_string();
+        let said = "keyspace[0].write_back.max_dirty_bytes: must be at most a quarter";
+        assert!(error.contains(said), "{error}");
+        assert_eq!(dirty("1GiB", set), Ok(Size(17 << 20)));
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// What the node that says so holds.
     pub usage: Usage,
+    /// What keeps the node that says so from using its databases, with the stores' names.
+    #[serde(default)]
+    pub databases: Option<String>,
 }
 
 /// One node of the cluster.
@@ -112,7 +115,16 @@ impl Usage {
 impl ClusterStatus {
     /// What the node knows, told to somebody who reached it at `local`.
     #[must_use]
-    pub fn of(topology: &Topology, local: SocketAddr, usage: Usage) -> ClusterStatus {
+    pub fn of(node: &Node, local: SocketAddr) -> ClusterStatus {
+        let status = ClusterStatus::seen(&node.topology, local, Usage::of(node));
+        ClusterStatus {
+            databases: node.modes.check_stores().err(),
+            ..status
+        }
+    }
+
+    /// The same without what is known of databases.
+    pub(crate) fn seen(topology: &Topology, local: SocketAddr, usage: Usage) -> ClusterStatus {
         let (map, layout, group) = (topology.map(), topology.layout(), topology.group());
         let state = map.state();
         let metadata = |node: &NodeId| {
@@ -158,6 +170,7 @@ impl ClusterStatus {
             slots: Layout::counts(&layout),
             nodes: nodes.collect(),
             usage,
+            databases: None,
         }
     }
 
@@ -203,7 +216,15 @@ impl ClusterStatus {
         if self.leader.is_none() {
             problems.push("no leader of the metadata is known".to_owned());
         }
+        problems.extend(self.database_problem());
         problems
+    }
+
+    /// That the node that says so cannot use its databases, if that is so.
+    #[must_use]
+    pub fn database_problem(&self) -> Option<String> {
+        let (id, why) = (self.me.short(), self.databases.as_ref()?);
+        Some(format!("node {id} is not ready for its databases: {why}"))
     }
 }
 
@@ -224,7 +245,7 @@ mod tests {
     use cluster::metadata::State;
 
     fn status(topology: &Topology) -> ClusterStatus {
-        ClusterStatus::of(
+        ClusterStatus::seen(
             topology,
             "127.0.0.1:7001".parse().unwrap(),
             Usage::default(),
@@ -261,6 +282,7 @@ mod tests {
         status.slots.covered -= 2;
         status.slots.below_w = 1;
         status.slots.short = 3;
+        status.databases = Some("store main: is locked".to_owned());
         assert_eq!(
             status.problems(),
             [
@@ -268,6 +290,7 @@ mod tests {
                 "1 slots have fewer than W = 2 copies in sync: they take no writes",
                 "3 slots have fewer than N = 3 copies in sync",
                 "no leader of the metadata is known",
+                "node 01010101 is not ready for its databases: store main: is locked",
             ]
         );
     }

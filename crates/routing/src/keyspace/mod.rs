@@ -14,8 +14,8 @@ use crate::quantity::{Size, Span};
 #[cfg(test)]
 pub(crate) use settings::example as example_settings;
 pub use settings::{
-    Ack, KeyspaceSettings, Mapping, MappingKind, Mode, StoreSettings, WhenFull, WriteBackSettings,
-    check, check_store,
+    Ack, BadKeyspace, BadSetting, KeyspaceSettings, Mapping, MappingKind, Mode, StoreSettings,
+    WhenFull, WriteBackSettings, check, check_store,
 };
 
 /// The number of a [`Definition`]; never used twice in a cluster.

@@ -201,36 +201,55 @@ mod defaults {
     }
 }
 
+/// A setting that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSetting {
+    /// Its name as the file has it: `store`, `write_back.batch`; empty if it is the whole table.
+    pub field: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+/// A keyspace with a setting that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadKeyspace {
+    /// Which of them, counted from 0.
+    pub at: usize,
+    /// The setting.
+    pub setting: BadSetting,
+}
+
+fn bad<T>(field: &'static str, problem: impl Into<String>) -> Result<T, BadSetting> {
+    let problem = problem.into();
+    Err(BadSetting { field, problem })
+}
+
 /// Checks the keyspaces of a configuration file against each other and the stores' names, and
 /// gives their definitions numbers: the document of a new cluster.
 ///
 /// # Errors
-/// The first rule that one of them breaks, with the keyspace's name and what would be right.
-pub fn check(settings: &[KeyspaceSettings], stores: &[&str]) -> Result<Document, String> {
-    if settings.len() > KEYSPACES_MAX {
-        return Err(format!(
-            "{} keyspaces, but at most {KEYSPACES_MAX}",
-            settings.len()
-        ));
-    }
+/// The first setting that breaks a rule.
+pub fn check(settings: &[KeyspaceSettings], stores: &[&str]) -> Result<Document, BadKeyspace> {
     let mut names = BTreeSet::new();
     let mut prefixes = BTreeMap::new();
     let mut document = Document::default();
-    for (keyspace, id) in settings.iter().zip(1..) {
-        let name = &keyspace.name;
-        check_name(name)?;
-        let checked =
-            check_one(keyspace, id, stores).map_err(|why| format!("keyspace {name:?}: {why}"))?;
-        if !names.insert(name) {
-            return Err(format!(
-                "keyspace {name:?} is there twice; names are unique"
-            ));
-        }
-        if let Some(other) = prefixes.insert(checked.prefix.clone(), name) {
-            return Err(format!(
-                "keyspaces {other:?} and {name:?} match the same keys"
-            ));
-        }
+    for (at, (keyspace, id)) in settings.iter().zip(1..).enumerate() {
+        let mut next = || {
+            if at == KEYSPACES_MAX {
+                let problem = format!("{} keyspaces, but at most {at}", settings.len());
+                return bad("", problem);
+            }
+            let checked = check_one(keyspace, id, stores)?;
+            let name = &keyspace.name;
+            if !names.insert(name) {
+                return bad("name", format!("{name:?} is there twice; names are unique"));
+            }
+            if let Some(other) = prefixes.insert(checked.prefix.clone(), name) {
+                return bad("match", format!("keyspace {other:?} matches the same keys"));
+            }
+            Ok(checked)
+        };
+        let checked = next().map_err(|setting| BadKeyspace { at, setting })?;
         document.keyspaces.push(checked);
     }
     Ok(document)
@@ -239,21 +258,21 @@ pub fn check(settings: &[KeyspaceSettings], stores: &[&str]) -> Result<Document,
 /// Checks a store's own settings and the keyspaces' timeouts against them.
 ///
 /// # Errors
-/// The rule that is broken, with the store's name and what would be right.
+/// The first setting of the store that breaks a rule.
 pub fn check_store(
     name: &str,
     store: &StoreSettings,
     keyspaces: &[KeyspaceSettings],
-) -> Result<(), String> {
-    check_name(name)?;
+) -> Result<(), BadSetting> {
+    check_name("", name)?;
     if !store.url.starts_with("sqlite://") {
-        return Err(format!(
-            "store {name:?}: url must begin with sqlite://, not {:?}",
-            store.url
-        ));
+        let problem = format!("must begin with sqlite://, not {:?}", store.url);
+        return bad("url", problem);
     }
-    if !(2..=1_024).contains(&store.max_connections) {
-        return Err(format!("store {name:?}: max_connections must be 2 to 1024"));
+    let connections = store.max_connections;
+    if !(2..=1_024).contains(&connections) {
+        let problem = format!("must be from 2 to 1024, not {connections}");
+        return bad("max_connections", problem);
     }
     let here = keyspaces
         .iter()
@@ -261,22 +280,21 @@ pub fn check_store(
     for keyspace in here {
         let longest = keyspace.timeout.max(keyspace.write_back.flush_timeout);
         if store.tombstone_keep.as_millis() < longest.as_millis().saturating_mul(100) {
-            return Err(format!(
-                "store {name:?}: tombstone_keep must be at least 100 timeouts, and keyspace {:?} \
-                 has one of {longest}",
+            let problem = format!(
+                "must be at least 100 timeouts, and keyspace {:?} has one of {longest}",
                 keyspace.name
-            ));
+            );
+            return bad("tombstone_keep", problem);
         }
     }
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(field: &'static str, name: &str) -> Result<(), BadSetting> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
-        return Err(format!(
-            "a name is 1 to {NAME_BYTES_MAX} of a-z, 0-9, \"_\" and \"-\", not {name:?}"
-        ));
+        let right = format!("1 to {NAME_BYTES_MAX} of a-z, 0-9, \"_\" and \"-\"");
+        return bad(field, format!("a name is {right}, not {name:?}"));
     }
     Ok(())
 }
@@ -285,53 +303,26 @@ fn check_one(
     settings: &KeyspaceSettings,
     id: DefinitionId,
     stores: &[&str],
-) -> Result<Keyspace, String> {
+) -> Result<Keyspace, BadSetting> {
+    check_name("name", &settings.name)?;
     let prefix = check_match(&settings.prefix)?;
-    if !(0.0..=0.9).contains(&settings.ttl_jitter) {
-        return Err(format!(
-            "ttl_jitter must be 0 to 0.9, not {}",
-            settings.ttl_jitter
-        ));
+    check_times(settings)?;
+    let jitter = settings.ttl_jitter;
+    if !(0.0..=0.9).contains(&jitter) {
+        return bad("ttl_jitter", format!("must be from 0 to 0.9, not {jitter}"));
     }
-    within(
-        "ttl",
-        settings.ttl,
-        Span::from_millis(1),
-        Span::from_secs(10 * 365 * 86_400),
-    )?;
-    within(
-        "negative_ttl",
-        settings.negative_ttl,
-        Span::default(),
-        Span::from_secs(86_400),
-    )?;
-    within(
-        "timeout",
-        settings.timeout,
-        Span::from_millis(1),
-        Span::from_secs(60),
-    )?;
-    if !(1..=VALUE_BYTES_MAX).contains(&settings.max_value.0) {
-        return Err(format!("max_value must be 1B to {}", Size(VALUE_BYTES_MAX)));
+    let (value, most) = (settings.max_value, Size(VALUE_BYTES_MAX));
+    if !(Size(1)..=most).contains(&value) {
+        let problem = format!("must be from 1B to {most}, not {value}");
+        return bad("max_value", problem);
     }
-    let back = &settings.write_back;
-    within(
-        "flush_interval",
-        back.flush_interval,
-        Span::from_millis(1),
-        Span::from_secs(3_600),
-    )?;
-    within(
-        "flush_timeout",
-        back.flush_timeout,
-        Span::from_millis(10),
-        Span::from_secs(600),
-    )?;
-    if !(1..=10_000).contains(&back.batch) {
-        return Err("write_back.batch must be 1 to 10000".to_owned());
+    let batch = settings.write_back.batch;
+    if !(1..=10_000).contains(&batch) {
+        let problem = format!("must be from 1 to 10000, not {batch}");
+        return bad("write_back.batch", problem);
     }
     if settings.ack == Ack::Primary && settings.mode != Mode::Cache {
-        return Err("ack = \"primary\" is for mode = \"cache\" alone".to_owned());
+        return bad("ack", "\"primary\" is for mode = \"cache\" alone");
     }
     Ok(Keyspace {
         name: settings.name.clone(),
@@ -344,8 +335,43 @@ fn check_one(
         negative_ttl: settings.negative_ttl,
         timeout: settings.timeout,
         max_value: settings.max_value,
-        write_back: back.clone(),
+        write_back: settings.write_back.clone(),
     })
+}
+
+fn check_times(settings: &KeyspaceSettings) -> Result<(), BadSetting> {
+    let back = &settings.write_back;
+    let (millis, secs) = (Span::from_millis, Span::from_secs);
+    for (field, value, least, most) in [
+        ("ttl", settings.ttl, millis(1), secs(10 * 365 * 86_400)),
+        (
+            "negative_ttl",
+            settings.negative_ttl,
+            millis(0),
+            secs(86_400),
+        ),
+        ("timeout", settings.timeout, millis(1), secs(60)),
+        (
+            "write_back.flush_interval",
+            back.flush_interval,
+            millis(1),
+            secs(3_600),
+        ),
+        (
+            "write_back.flush_timeout",
+            back.flush_timeout,
+            millis(10),
+            secs(600),
+        ),
+    ] {
+        if !(least..=most).contains(&value) {
+            return bad(
+                field,
+                format!("must be from {least} to {most}, not {value}"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn definition(
@@ -353,16 +379,17 @@ fn definition(
     id: DefinitionId,
     prefix: &str,
     stores: &[&str],
-) -> Result<Option<Arc<Definition>>, String> {
-    let known = stores.join(", ");
+) -> Result<Option<Arc<Definition>>, BadSetting> {
+    let known = match stores {
+        [] => "there is none".to_owned(),
+        _ => format!("there are: {}", stores.join(", ")),
+    };
     match (&settings.store, settings.mode) {
         (None, Mode::Cache) => Ok(None),
-        (Some(_), Mode::Cache) => Err("mode = \"cache\" has no store; leave store out".to_owned()),
-        (None, mode) => Err(format!(
-            "mode = \"{mode}\" needs a store; there are: {known}"
-        )),
+        (Some(_), Mode::Cache) => bad("store", "mode = \"cache\" has no store; leave it out"),
+        (None, mode) => bad("mode", format!("\"{mode}\" needs a store; {known}")),
         (Some(store), _) if !stores.contains(&store.as_str()) => {
-            Err(format!("there is no store {store:?}; there are: {known}"))
+            bad("store", format!("there is no store {store:?}; {known}"))
         }
         (Some(store), _) => Ok(Some(Arc::new(Definition {
             id,
@@ -374,23 +401,17 @@ fn definition(
     }
 }
 
-fn check_match(pattern: &str) -> Result<String, String> {
+fn check_match(pattern: &str) -> Result<String, BadSetting> {
     match pattern.strip_suffix('*') {
         Some(prefix) if prefix.len() > NAME_BYTES_MAX => {
-            Err(format!("match is longer than {NAME_BYTES_MAX} bytes"))
+            bad("match", format!("is longer than {NAME_BYTES_MAX} bytes"))
         }
         Some(prefix) if !prefix.contains(['*', '?', '[', '\\']) => Ok(prefix.to_owned()),
-        _ => Err(format!(
-            "match must be a prefix and one \"*\", like \"user:*\", not {pattern:?}"
-        )),
+        _ => {
+            let right = "must be a prefix and one \"*\", like \"user:*\"";
+            bad("match", format!("{right}, not {pattern:?}"))
+        }
     }
-}
-
-fn within(field: &str, value: Span, least: Span, most: Span) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("{field} must be {least} to {most}, not {value}"))
 }
 
 /// The names that the configuration file has for the variants. Written out, since `config` tells
@@ -468,29 +489,55 @@ mod tests {
 
     fn wrong(change: impl FnOnce(&mut KeyspaceSettings)) -> String {
         let mut settings = example();
-        change(&mut settings[0]);
-        check(&settings, &["main"]).unwrap_err()
+        change(&mut settings[1]);
+        let BadKeyspace { at, setting } = check(&settings, &["main"]).unwrap_err();
+        assert_eq!(at, 1);
+        format!("{}: {}", setting.field, setting.problem)
     }
 
     #[test]
-    fn every_error_names_the_keyspace_and_what_is_right() {
+    fn every_error_names_the_setting_and_what_is_right() {
         assert_eq!(
             wrong(|k| k.store = Some("mian".into())),
-            "keyspace \"wt\": there is no store \"mian\"; there are: main"
+            "store: there is no store \"mian\"; there are: main"
         );
         assert_eq!(
             wrong(|k| k.store = None),
-            "keyspace \"wt\": mode = \"write-through\" needs a store; there are: main"
+            "mode: \"write-back\" needs a store; there are: main"
         );
-        assert!(wrong(|k| k.prefix = "user".into()).contains("like \"user:*\""));
+        let pattern = wrong(|k| k.prefix = "user".into());
+        assert!(pattern.starts_with("match: ") && pattern.contains("like \"user:*\""));
         assert!(wrong(|k| k.prefix = "a*b*".into()).contains("like \"user:*\""));
-        assert!(wrong(|k| k.prefix = "wb:*".into()).contains("match the same keys"));
-        assert!(wrong(|k| k.name = "wb".into()).contains("unique"));
+        assert_eq!(
+            wrong(|k| k.prefix = "wt:*".into()),
+            "match: keyspace \"wt\" matches the same keys"
+        );
+        assert!(wrong(|k| k.name = "wt".into()).contains("unique"));
         assert!(wrong(|k| k.name = "Users!".into()).contains("a-z"));
-        assert!(wrong(|k| k.timeout = Span::default()).contains("1ms to 1m"));
+        assert_eq!(
+            wrong(|k| k.timeout = Span::default()),
+            "timeout: must be from 1ms to 1m, not 0ms"
+        );
         assert!(wrong(|k| k.ttl_jitter = f64::NAN).contains("0 to 0.9"));
         assert!(wrong(|k| k.ack = Ack::Primary).contains("mode = \"cache\""));
-        assert!(wrong(|k| k.write_back.batch = 0).contains("1 to 10000"));
+        assert_eq!(
+            wrong(|k| k.write_back.batch = 0),
+            "write_back.batch: must be from 1 to 10000, not 0"
+        );
+    }
+
+    #[test]
+    fn keyspaces_are_so_many_at_most() {
+        let one = |number: usize| KeyspaceSettings {
+            name: format!("k{number}"),
+            prefix: format!("k{number}:*"),
+            ..KeyspaceSettings::default()
+        };
+        let mut settings: Vec<_> = (0..KEYSPACES_MAX).map(one).collect();
+        assert!(check(&settings, &[]).is_ok());
+        settings.push(one(KEYSPACES_MAX));
+        let error = check(&settings, &[]).unwrap_err();
+        assert_eq!((error.at, error.setting.field), (KEYSPACES_MAX, ""));
     }
 
     fn read(text: &str) -> Result<KeyspaceSettings, String> {
@@ -585,17 +632,15 @@ mod tests {
             take_over: None,
         };
         assert_eq!(check_store("main", &store, &example()), Ok(()));
+        let field = |store: &StoreSettings| {
+            let wrong = check_store("main", store, &example()).unwrap_err();
+            wrong.field
+        };
         store.tombstone_keep = Span::from_secs(499);
-        assert!(
-            check_store("main", &store, &example())
-                .unwrap_err()
-                .contains("100 timeouts")
-        );
+        assert_eq!(field(&store), "tombstone_keep");
+        store.max_connections = 1;
+        assert_eq!(field(&store), "max_connections");
         store.url = "postgres://x".into();
-        assert!(
-            check_store("main", &store, &example())
-                .unwrap_err()
-                .contains("sqlite://")
-        );
+        assert_eq!(field(&store), "url");
     }
 }

@@ -89,12 +89,13 @@ impl Survey {
                 answers.extend(asked.into_iter().filter_map(|thread| thread.join().ok()));
             });
         }
-        let mut silent = Vec::new();
+        let mut troubles = Vec::new();
         for (id, answer) in answers {
             match answer {
                 Ok(status) => {
                     usage.insert(id, status.usage);
                     learn_roles(&mut cluster, &status);
+                    troubles.extend(status.database_problem());
                 }
                 // One that is known to be down is among the problems already.
                 Err(_)
@@ -102,11 +103,11 @@ impl Survey {
                         .nodes
                         .iter()
                         .any(|node| node.id == id && !node.is_up()) => {}
-                Err(error) => silent.push(error),
+                Err(error) => troubles.push(error),
             }
         }
         let mut problems = cluster.problems();
-        problems.extend(silent);
+        problems.extend(troubles);
         Survey {
             healthy: problems.is_empty(),
             problems,
@@ -255,6 +256,7 @@ mod tests {
                 memory_bytes: 2048,
                 ..Usage::default()
             },
+            databases: None,
         };
         let usage = BTreeMap::from([(cluster.me, cluster.usage)]);
         Survey {

@@ -33,7 +33,7 @@ use crate::command::{Answer, Args, Session};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::{Entry, Kind};
-use crate::topology::status::{ClusterStatus, Usage};
+use crate::topology::status::ClusterStatus;
 
 type Answered<'a> = Result<Answer<'a>, CommandError>;
 
@@ -123,7 +123,7 @@ pub(crate) fn get_keys<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> An
 pub(crate) fn status<'a>(session: &mut Session<'_>, _: &mut Args<'a>) -> Answered<'a> {
     on_cluster_port(session)?;
     let node = session.node;
-    let status = ClusterStatus::of(&node.topology, session.client.card.local, Usage::of(node));
+    let status = ClusterStatus::of(node, session.client.card.local);
     let json = serde_json::to_vec(&status).expect("all keys of the document are text");
     Ok(Reply::bulk(json).into())
 }

@@ -3,11 +3,13 @@
 use cluster::{SLOTS, Slot};
 
 /// A hash tag for each slot.
-pub(super) struct Tags(Vec<String>);
+#[derive(Debug)]
+pub struct Tags(Vec<String>);
 
 impl Tags {
     /// Finds them.
-    pub(super) fn find() -> Tags {
+    #[must_use]
+    pub fn find() -> Tags {
         let mut tags = vec![None; usize::from(SLOTS)];
         let mut missing = tags.len();
         for number in 0_u32.. {
@@ -24,8 +26,15 @@ impl Tags {
         Tags(tags.into_iter().flatten().collect())
     }
 
+    /// The tags of all slots in their order, in braces.
+    #[must_use]
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// The tag of a slot, in braces.
-    pub(super) fn of(&self, slot: Slot) -> &str {
+    #[must_use]
+    pub fn of(&self, slot: Slot) -> &str {
         &self.0[slot.index()]
     }
 }
