@@ -37,6 +37,29 @@ fn files_functions_and_lines_have_a_length_limit() {
 }
 
 #[test]
+fn every_row_of_the_command_table_has_a_script() {
+    let table = node::command::table::table();
+    let rows: BTreeSet<String> = table
+        .ids()
+        .map(|id| table.row(id).name.replace(['|', '-'], "_"))
+        .collect();
+    let scripts: BTreeSet<String> = crate::compat::script_paths()
+        .iter()
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let without: Vec<_> = rows.difference(&scripts).collect();
+    assert!(
+        without.is_empty(),
+        "rows without a script in tests/compat: {without:?}"
+    );
+    let nameless: Vec<_> = scripts.difference(&rows).collect();
+    assert!(
+        nameless.is_empty(),
+        "scripts in tests/compat without a row: {nameless:?}"
+    );
+}
+
+#[test]
 fn every_source_file_is_in_the_architectures_tree() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let tree = architecture

@@ -5,7 +5,7 @@
 mod compare;
 mod script;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -68,30 +68,8 @@ fn every_command_answers_as_redis_does() {
     );
 }
 
-#[test]
-fn every_row_of_the_command_table_has_a_script() {
-    let table = node::command::table::table();
-    let rows: BTreeSet<String> = table
-        .ids()
-        .map(|id| table.row(id).name.replace(['|', '-'], "_"))
-        .collect();
-    let scripts: BTreeSet<String> = script_paths()
-        .iter()
-        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
-        .collect();
-    let without: Vec<_> = rows.difference(&scripts).collect();
-    assert!(
-        without.is_empty(),
-        "rows without a script in tests/compat: {without:?}"
-    );
-    let nameless: Vec<_> = scripts.difference(&rows).collect();
-    assert!(
-        nameless.is_empty(),
-        "scripts in tests/compat without a row: {nameless:?}"
-    );
-}
-
-fn script_paths() -> Vec<PathBuf> {
+/// Every script.
+pub(crate) fn script_paths() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat");
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
