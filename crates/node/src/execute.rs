@@ -219,9 +219,9 @@ fn run(
         locked.append(slots.context(), effects, &mut out);
         asker.written.note(step.slot, version);
     }
+    asker.node.modes.ended(step.slot, outcome.ended);
     // A record of a set that commits alone is committed as soon as it is made. A copy may show
     // what is undone later.
-    asker.node.modes.ended(step.slot, outcome.ended);
     let certain = outcome.met <= locked.committed() || !step.leads;
     if certain || acknowledged_alone(asker.node, step.command, args) {
         drop(locked);

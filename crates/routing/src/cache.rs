@@ -131,9 +131,12 @@ impl<H: Host> Cache<H> {
     /// dirty since: their databases are to hear of it.
     pub fn on_keys_ended(self: &Rc<Self>, slot: Slot, keys: Vec<Bytes>) {
         let now = self.host.now();
-        for key in keys {
+        let entries: Vec<_> = self.host.lock(slot, |locked| {
+            let entries = keys.iter().map(|key| locked.entry(key));
+            entries.collect()
+        });
+        for (key, entry) in keys.into_iter().zip(entries) {
             self.void_load(&key);
-            let entry = self.host.lock(slot, |locked| locked.entry(&key));
             if let Some(entry) = entry
                 && let Mark::Dirty { definition } = entry.mark
             {

@@ -159,8 +159,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 
     /// Performs what the replication says: releases replies, keeps proposals for the next tick,
-    /// hands reports to the coordinator, says who
-    /// leads.
+    /// hands reports to the coordinator, says who leads.
     pub fn perform(&self, out: Out<K>) {
         if !out.turns.is_empty()
             && let Some(hear) = self.turns.get()

@@ -8,9 +8,9 @@ use cluster::Slot;
 use routing::Request;
 use tokio::sync::oneshot;
 
+use super::Job;
 use super::deferred::{Deferred, Pending};
 use super::uses::use_of;
-use super::{Job, Modes};
 use crate::command::Args;
 use crate::command::table::{Command, KeyHandler};
 use crate::error::CommandError;
@@ -111,12 +111,4 @@ pub(crate) fn defer(
         answered,
         over,
     })
-}
-
-impl Modes {
-    /// How many commands are under way.
-    #[must_use]
-    pub fn commands_under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
-    }
 }
