@@ -26,10 +26,10 @@ use crate::resp::{Reply, RequestBuf, RespVersion, Span};
 /// With so many bytes the requests are carried before further ones are read.
 const BYTES_MAX: usize = 1 << 20;
 
-/// What a client is told about a slot whose primary does not answer.
 /// So much longer than others a batch with requests that need databases may take.
 const PATIENCE_MAX: Duration = Duration::from_secs(30);
 
+/// What a client is told about a slot whose primary does not answer.
 pub(crate) const UNREACHABLE: &str = "CLUSTERDOWN The slot's primary cannot be reached";
 const TOO_LARGE: &str = "ERR the request or its reply is too large for the way between two nodes; \
                          ask by the cluster port";
