@@ -11,10 +11,10 @@ use cluster::driver::{Driver, DriverSettings};
 use cluster::identity::{Identity, IdentityError};
 use cluster::membership::{self, Gossip, MemberEvent, Topic};
 use cluster::metadata::{
-    BootstrapSettings, Disk, DiskError, Group, GroupError, GroupSettings, Neighbours,
-    RegisterError, State, bootstrap,
+    BootstrapSettings, Disk, DiskError, Group, GroupError, Neighbours, RegisterError, State,
+    bootstrap,
 };
-use cluster::replication::{self, FailoverSettings, Liveness, Replicas};
+use cluster::replication::{self, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};
 use cluster::transport::{self, Calls, Links, Secret, Transport};
 use cluster::{Member, NodeId, NodeInfo, SLOTS, clock};
@@ -136,26 +136,25 @@ impl Newcomer {
             lineage: None,
             info: info.clone(),
             seeds: settings.cluster.seeds.addresses().to_vec(),
-            limits: transport::Limits::default(),
+            limits: settings.peers.limits(),
         })?;
         let links: Arc<dyn Links> = Arc::clone(&transport) as _;
         let calls: Arc<dyn Calls> = Arc::clone(&transport) as _;
         let gossip = Gossip::start(
-            membership::Settings::default(),
+            settings.gossip.settings(),
             self.me,
             info.clone(),
             rand::rngs::StdRng::from_rng(&mut rand::rng()),
             Arc::clone(&links),
         );
         let (neighbours, seen) = watch::channel(Neighbours::default());
-        let spans = GroupSettings::default();
-        let group_lease = spans.meta_lease;
+        let spans = settings.metadata.settings();
         let group = Group::start(self.me, self.disk, calls, seen, SLOTS, spans).await?;
         if let Some(lineage) = *group.watch_lineage().borrow() {
             transport.set_lineage(lineage);
         }
         let driver = Driver::new(
-            driver_settings(settings, group_lease),
+            driver_settings(settings),
             Arc::clone(&self.replicas),
             Arc::new(group.clone()),
             Arc::clone(&gossip) as _,
@@ -448,7 +447,6 @@ fn keyspaces_of(state: &State, settings: &Settings) -> Document {
 
 fn replication_settings(settings: &Settings) -> replication::Settings {
     let (timings, limits) = (&settings.timings, &settings.limits);
-    let bytes = |size: routing::quantity::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
     replication::Settings {
         lease: timings.lease.0,
         heartbeat: timings.heartbeat.0,
@@ -456,26 +454,22 @@ fn replication_settings(settings: &Settings) -> replication::Settings {
         proposal_retry: timings.proposal_retry.0,
         uncommitted_max: limits.uncommitted_max,
         waiters_max: limits.waiters_max,
-        backlog_bytes_max: bytes(limits.backlog_bytes_max),
-        backlog_total_bytes_max: bytes(limits.backlog_total_bytes_max),
-        queue_bytes_max: bytes(limits.peer_queue_bytes_max),
+        backlog_bytes_max: limits.backlog_bytes_max.as_usize(),
+        backlog_total_bytes_max: limits.backlog_total_bytes_max.as_usize(),
+        queue_bytes_max: limits.peer_queue_bytes_max.as_usize(),
         ..replication::Settings::default()
     }
 }
 
-fn driver_settings(settings: &Settings, group_lease: Duration) -> DriverSettings {
-    let lease = settings.timings.lease.0;
+fn driver_settings(settings: &Settings) -> DriverSettings {
     DriverSettings {
         tick: Duration::from_millis(20),
         heartbeat: settings.timings.heartbeat.0,
         coordinate: Duration::from_millis(50),
-        group_lease,
+        group_lease: settings.metadata.lease.0,
         silence: settings.timings.silence.0,
-        failover: FailoverSettings {
-            // Clocks of different machines do not run at quite the same rate.
-            lease: lease + lease / 20,
-            group_lease: group_lease + group_lease / 20,
-            ..FailoverSettings::default()
-        },
+        failover: settings
+            .failover
+            .settings(&settings.timings, &settings.metadata),
     }
 }

@@ -67,7 +67,7 @@ impl Node {
     pub fn new(settings: Settings, store: Store, slots: Slots, topology: Topology) -> Arc<Node> {
         let run_id: [u8; 20] = rand::rng().random();
         let memory = &settings.memory;
-        store.set_maxmemory_bytes(usize::try_from(memory.maxmemory.0).unwrap_or(usize::MAX));
+        store.set_maxmemory_bytes(memory.maxmemory.as_usize());
         store.set_policy(&memory.policy.to_string());
         Arc::new(Node {
             parameters: Parameters::new(&settings),

@@ -36,6 +36,14 @@ impl Span {
     }
 }
 
+impl Size {
+    /// As a length of what lies in memory.
+    #[must_use]
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 const SPAN_UNITS: [(&str, u64); 5] = [
     ("ms", 1),
     ("s", 1_000),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::call::{CallError, CallKind, Lost, NotSent};
 use super::call_frame::{self, Answer, Outcome, Request};
 use super::link::{Channel, Source, Wake};
-use super::metrics::CallMetrics;
+use super::metrics::{CallMetrics, Metrics};
 
 /// The bounds of the calls to one node.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +116,7 @@ impl Caller {
         body: Bytes,
     ) -> Result<(u64, oneshot::Receiver<Result<Bytes, CallError>>), NotSent> {
         if body.len() > self.limits.request_bytes_max {
+            Metrics::limit_reached("peers.call_bytes_max");
             return Err(NotSent::TooLarge);
         }
         let (reply, receiver) = oneshot::channel();
@@ -123,9 +124,12 @@ impl Caller {
             let mut state = self.state.lock();
             let wake = state.wake.clone().ok_or(NotSent::NoLink)?;
             let queued_bytes = state.queued_bytes + body.len();
-            if state.waiting.len() >= self.limits.in_flight_max
-                || queued_bytes > self.limits.queued_bytes_max
-            {
+            if state.waiting.len() >= self.limits.in_flight_max {
+                Metrics::limit_reached("peers.calls_in_flight_max");
+                return Err(NotSent::Busy);
+            }
+            if queued_bytes > self.limits.queued_bytes_max {
+                Metrics::limit_reached("peers.calls_queued_bytes_max");
                 return Err(NotSent::Busy);
             }
             let id = state.next_id;

@@ -165,6 +165,7 @@ impl Hub {
         }
         let mut peers = self.peers.write();
         if !peers.contains_key(&node) && peers.len() >= self.limits().peers_max {
+            Metrics::limit_reached("peers.nodes_max");
             return None;
         }
         let peer = peers.entry(node).or_insert_with(|| {

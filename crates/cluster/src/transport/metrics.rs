@@ -119,6 +119,11 @@ impl Metrics {
         &self.links[direction as usize]
     }
 
+    /// A setting of `[peers]` has turned something away. Rare, so it is looked up each time.
+    pub(crate) fn limit_reached(setting: &'static str) {
+        metrics::counter!("quorate_limits_total", "limit" => setting).increment(1);
+    }
+
     /// Refusals are rare, so they are looked up each time.
     pub(crate) fn refused(by: &'static str, refusal: Refusal) {
         let reason = refusal.name();

@@ -14,6 +14,7 @@ use super::call_frame::{self, Answer, Outcome, Request};
 use super::frame::{Assembler, Frame};
 use super::hub::Hub;
 use super::link::{Channel, Source};
+use super::metrics::Metrics;
 use super::session::Stream;
 use crate::Member;
 
@@ -119,6 +120,7 @@ fn start(
 impl Answers {
     fn push(&self, mut answer: Answer) {
         if answer.body.len() > self.answer_bytes_max {
+            Metrics::limit_reached("peers.call_bytes_max");
             answer = Answer {
                 outcome: Outcome::TooLarge,
                 body: Bytes::new(),

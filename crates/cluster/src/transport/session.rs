@@ -11,6 +11,7 @@ use super::frame::{Assembler, Frame};
 use super::handshake::{Greeting, Purpose, Refusal, Role, judge, judge_lineage, prove, verify};
 use super::hub::{Hub, RefusedBy};
 use super::link::{Direction, Flow, LinkDriver};
+use super::metrics::Metrics;
 use super::outgoing::OwnedOutlet;
 use super::peer::{LinkSession, Peer};
 use super::responder;
@@ -106,6 +107,7 @@ async fn next(inbound: &mut Inbound) -> Result<Frame, Failure> {
 /// Takes a stream that another node opens, from its first frame to its end.
 pub(crate) async fn accept(hub: Arc<Hub>, kind: StreamKind, inbound: Inbound, outlet: OwnedOutlet) {
     let Ok(permit) = Arc::clone(&hub.greetings).try_acquire_owned() else {
+        Metrics::limit_reached("peers.greetings_max");
         return outlet.send(Frame::Refusal(Refusal::NotReady));
     };
     let answer = answer(&hub, kind, inbound, outlet);

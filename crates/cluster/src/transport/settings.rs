@@ -31,6 +31,9 @@ pub struct Limits {
     /// A link on which nothing has arrived for so long is closed. The driver's heartbeats have to
     /// come several times as often.
     pub silence: Duration,
+    /// A connection on which nothing has arrived for so long is probed, and closed if as much again
+    /// goes by without an answer.
+    pub keepalive: Duration,
     /// Resolving a name, or connecting to one address.
     pub connect_timeout: Duration,
     /// The greeting, from the first frame to the consent.
@@ -67,6 +70,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             silence: Duration::from_secs(2),
+            keepalive: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(1),
             greeting_timeout: Duration::from_secs(2),
             reconnect_min: Duration::from_millis(20),

@@ -1,5 +1,7 @@
 //! The rules that bind settings to bounds and to each other.
 
+mod peers;
+
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -28,6 +30,7 @@ pub(super) fn check(mut settings: Settings) -> Checked<Settings> {
     cluster(&settings.cluster)?;
     timings(&settings.timings)?;
     limits(&settings.limits)?;
+    peers::check(&settings)?;
     keyspaces(&settings)?;
     Ok(settings)
 }

@@ -16,7 +16,9 @@ use serde_json::Value;
 use toml_edit::Document;
 
 pub use error::{ConfigError, Origin};
-pub use settings::{Cluster, Limits, Log, Memory, Node, Settings, Timings};
+pub use settings::{
+    Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Peers, Settings, Timings,
+};
 pub use values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
 
 use check::Wrong;

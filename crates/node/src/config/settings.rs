@@ -1,6 +1,11 @@
 //! The settings of a process, with their defaults. `deploy/quorate.toml` explains each of them to
 //! whoever runs a node; a test keeps it equal to this file.
 
+mod failover;
+mod gossip;
+mod metadata;
+mod peers;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -10,6 +15,11 @@ use routing::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 
 use super::values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
+
+pub use failover::Failover;
+pub use gossip::Gossip;
+pub use metadata::Metadata;
+pub use peers::Peers;
 
 /// Everything that can be set. Once [`super::load`] has returned it, it is right.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +35,14 @@ pub struct Settings {
     pub limits: Limits,
     /// How much data, and what gives way.
     pub memory: Memory,
+    /// The connections between nodes, and what may be on its way there.
+    pub peers: Peers,
+    /// How nodes find out who is alive.
+    pub gossip: Gossip,
+    /// The times of the group that decides who owns which slot.
+    pub metadata: Metadata,
+    /// How a slot gets another primary.
+    pub failover: Failover,
     /// What the process says of itself.
     pub log: Log,
     /// The databases of record, by name.

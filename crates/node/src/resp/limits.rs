@@ -33,18 +33,17 @@ impl Limits {
     /// The limits of a configuration, and those that are Redis's and fixed.
     #[must_use]
     pub fn new(settings: &config::Limits) -> Limits {
-        let bytes = |size: routing::quantity::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
         Limits {
-            bulk_bytes_max: bytes(settings.argument_bytes_max),
-            query_bytes_max: bytes(settings.query_bytes_max),
+            bulk_bytes_max: settings.argument_bytes_max.as_usize(),
+            query_bytes_max: settings.query_bytes_max.as_usize(),
             arguments_max: settings.arguments_max,
-            line_bytes_max: bytes(settings.line_bytes_max),
+            line_bytes_max: settings.line_bytes_max.as_usize(),
             unauthenticated_arguments_max: 10,
             unauthenticated_bulk_bytes_max: 16 << 10,
             pipeline_max: settings.pipeline_max,
             output_batch_bytes: 64 << 10,
-            output_bytes_max: bytes(settings.output_bytes_max),
-            output_soft_bytes: bytes(settings.output_soft_bytes),
+            output_bytes_max: settings.output_bytes_max.as_usize(),
+            output_soft_bytes: settings.output_soft_bytes.as_usize(),
             output_soft_ms: settings.output_soft_time.as_millis(),
         }
     }

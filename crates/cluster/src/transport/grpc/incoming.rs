@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 
+use super::super::metrics::Metrics;
+
 /// Accepts connections; those above the bound are closed at once.
 pub(super) struct Incoming {
     listener: TcpListener,
@@ -45,6 +47,7 @@ impl Stream for Incoming {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             };
             let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+                Metrics::limit_reached("peers.connections_max");
                 tracing::debug!("too many connections from other nodes; one is closed");
                 continue;
             };

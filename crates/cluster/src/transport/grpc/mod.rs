@@ -5,7 +5,6 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tonic::transport::Server;
 
@@ -27,8 +26,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 const HTTP2_FRAME_BYTES: u32 = 64 << 10;
 /// What a message has beside its payload: tags, lengths, a greeting's fields.
 const FRAME_OVERHEAD_BYTES: usize = 8 << 10;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer opens two streams, a probe one.
 const STREAMS_MAX: u32 = 16;
 
@@ -86,8 +83,8 @@ impl Listener {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(HTTP2_FRAME_BYTES)
             .max_concurrent_streams(STREAMS_MAX)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_keepalive_interval(Some(limits.keepalive))
+            .http2_keepalive_timeout(Some(limits.keepalive))
             .add_service(service)
             .serve_with_incoming(Incoming::new(self.socket, limits.connections_max));
         hub.spawn(async move {

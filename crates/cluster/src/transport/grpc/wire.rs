@@ -1,6 +1,7 @@
 //! Frames as protobuf messages, streams as calls of the service `Peer`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -19,15 +20,13 @@ use super::super::settings::Limits;
 use super::super::wire::{Connection, Inbound, StreamKind, Wire};
 use super::proto::peer_client::PeerClient;
 use super::proto::{self, peer_server};
-use super::{
-    CONNECTION_WINDOW_BYTES, FRAME_OVERHEAD_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    STREAM_WINDOW_BYTES,
-};
+use super::{CONNECTION_WINDOW_BYTES, FRAME_OVERHEAD_BYTES, STREAM_WINDOW_BYTES};
 use crate::{Incarnation, Lineage, Member, NodeId, NodeInfo};
 
 /// Makes connections to other nodes' ports.
 pub(super) struct GrpcWire {
     message_bytes_max: usize,
+    keepalive: Duration,
 }
 
 struct GrpcConnection {
@@ -43,6 +42,7 @@ impl GrpcWire {
     pub(super) fn new(limits: &Limits) -> GrpcWire {
         GrpcWire {
             message_bytes_max: limits.frame_bytes_max + FRAME_OVERHEAD_BYTES,
+            keepalive: limits.keepalive,
         }
     }
 }
@@ -58,15 +58,15 @@ impl Wire for GrpcWire {
     }
 
     fn dial(&self, endpoint: String) -> BoxFuture<'static, Result<Box<dyn Connection>, String>> {
-        let message_bytes_max = self.message_bytes_max;
+        let (message_bytes_max, keepalive) = (self.message_bytes_max, self.keepalive);
         Box::pin(async move {
             let channel = Endpoint::from_shared(format!("http://{endpoint}"))
                 .map_err(|error| format!("{endpoint:?} is no address: {error}"))?
                 .tcp_nodelay(true)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-                .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+                .http2_keep_alive_interval(keepalive)
+                .keep_alive_timeout(keepalive)
                 .connect()
                 .await
                 .map_err(|error| format!("{endpoint} cannot be reached: {}", causes(&error)))?;
