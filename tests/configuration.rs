@@ -118,6 +118,14 @@ fn a_value_out_of_its_range_is_named_with_the_range() {
             ":2: limits.argument_bytes_max: must be from 1KiB to 512MiB, not 1GiB",
         ),
         (
+            "[failover]\nretry = \"0\"\n",
+            ":2: failover.retry: must be from 10ms to 1m, not 0ms",
+        ),
+        (
+            "[peers]\nmessage_bytes_max = \"64MiB\"\n",
+            ":2: peers.message_bytes_max: must be from 513MiB to 4GiB, not 64MiB",
+        ),
+        (
             "[timings]\n\nlease = \"2m\"\n",
             ":3: timings.lease: must be from 10ms to 1m, not 2m",
         ),
@@ -143,6 +151,11 @@ fn values_that_contradict_each_other_are_named_both() {
         (
             "[node]\nport = 6380\n",
             ":2: node.any_port: is 6380, as node.port is; each port needs its own",
+        ),
+        (
+            "[gossip]\nprobe_period = \"1s\"\n",
+            ":2: gossip.suspicion: must be at least twice gossip.probe_period, which is 1s, \
+             not 750ms",
         ),
         (
             "[timings]\nheartbeat = \"900ms\"\n",
