@@ -100,6 +100,16 @@ impl Trio {
         process.ends();
     }
 
+    /// Asks a node to stop, as a supervisor does.
+    pub fn stop(&self, node: usize) {
+        self.nodes[node].process.signal(Signal::TERM);
+    }
+
+    /// Waits until a node that was asked to stop has ended.
+    pub fn ends(&mut self, node: usize) {
+        self.nodes[node].process.ends();
+    }
+
     /// Starts a node again with its data directory; its memory is empty.
     pub fn restart(&mut self, node: usize) {
         let addresses = self.addresses();

@@ -3,8 +3,10 @@
 mod broken;
 mod full;
 mod killed;
+mod load;
 mod modes;
 mod sqlite;
+mod stopped;
 
 use std::net::SocketAddr;
 use std::path::Path;

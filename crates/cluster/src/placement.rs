@@ -1,5 +1,7 @@
 //! What the metadata group says of one slot: who leads it, who holds it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, Member};
@@ -28,5 +30,14 @@ impl Placement {
     #[must_use]
     pub fn holds(&self, member: &Member) -> bool {
         self.in_sync.contains(member) || self.learners.contains(member)
+    }
+
+    /// Whether `W` in-sync members stay when these go. A set that is smaller than `W` anyway takes
+    /// no writes; it loses nothing by those who are not in it.
+    #[must_use]
+    pub fn outlasts(&self, departing: &BTreeSet<Member>) -> bool {
+        let staying = self.in_sync.iter().filter(|one| !departing.contains(one));
+        let staying = staying.count();
+        staying == self.in_sync.len() || staying >= usize::from(self.write_quorum)
     }
 }

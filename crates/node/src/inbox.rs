@@ -1,5 +1,5 @@
-//! Requests that other nodes pass on for their clients, and their questions about many slots:
-//! answered here or not at all.
+//! Requests that other nodes pass on for their clients, their questions about many slots, and that
+//! they stop: answered here or not at all.
 //!
 //! The node that the client came to has asked it for its password. What it sends runs in the order
 //! in which it arrives, at once; only the answer waits for copies.
@@ -17,6 +17,7 @@ use routing::route::Way;
 use crate::client_state::Written;
 use crate::command::Args;
 use crate::command::table::{Run, table};
+use crate::departure;
 use crate::dispatch::{Replies, Request, known};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
@@ -33,11 +34,14 @@ const ANSWER_BYTES: usize = 16 << 20;
 pub(crate) struct Inbox(pub(crate) Weak<Node>);
 
 impl Handler for Inbox {
-    fn handle(&self, _: Member, kind: CallKind, requests: Bytes) -> BoxFuture<'static, Bytes> {
-        match self.0.upgrade() {
-            Some(node) if kind == CallKind::Inquiry => inquiry::answer(&node, &requests),
-            Some(node) => answer(&node, &requests),
-            None => Box::pin(std::future::ready(Bytes::new())),
+    fn handle(&self, from: Member, kind: CallKind, requests: Bytes) -> BoxFuture<'static, Bytes> {
+        let Some(node) = self.0.upgrade() else {
+            return Box::pin(std::future::ready(Bytes::new()));
+        };
+        match kind {
+            CallKind::Inquiry => inquiry::answer(&node, &requests),
+            CallKind::Departure => departure::answer(&node, from, &requests),
+            _ => answer(&node, &requests),
         }
     }
 }

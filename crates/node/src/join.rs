@@ -225,10 +225,9 @@ impl Part {
         Box::new(Around { group, gossip })
     }
 
-    /// Leaves in an orderly way: the databases get what this node leads, as long as there is time
-    /// for that, and the others need not find out.
-    pub async fn stop(mut self, patience: Duration) {
-        self.modes.stop(patience).await;
+    /// Leaves in an orderly way: the others need not find out.
+    pub async fn stop(mut self) {
+        self.modes.stop().await;
         self.gossip.leave();
         self.driver.stop();
         self.tasks.shutdown().await;

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod command;
 pub mod config;
 mod connection;
+pub mod departure;
 mod dispatch;
 pub mod error;
 mod execute;

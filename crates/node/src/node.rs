@@ -9,6 +9,7 @@ use rand::RngExt;
 
 use crate::clients::Clients;
 use crate::config::Settings;
+use crate::departure::Departures;
 use crate::metrics::FrontMetrics;
 use crate::modes::Modes;
 use crate::parameters::Parameters;
@@ -36,6 +37,8 @@ pub struct Node {
     pub slots: Slots,
     /// The cache modes of the keys that have a database.
     pub modes: Modes,
+    /// Which nodes are about to stop.
+    pub departures: Departures,
     /// The cluster, for those who show it.
     pub topology: Topology,
     /// How the other nodes are asked, once this one looks for them.
@@ -78,6 +81,7 @@ impl Node {
             store,
             slots,
             modes: Modes::default(),
+            departures: Departures::default(),
             topology,
             calls: OnceLock::new(),
             started: clock::now(),

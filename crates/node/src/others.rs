@@ -25,7 +25,8 @@ const SOON: &str = "TRYAGAIN The slot has no primary at the moment";
 pub fn meet(node: &Arc<Node>, calls: Arc<dyn Calls>) {
     let inbox = Arc::new(Inbox(Arc::downgrade(node)));
     calls.serve(CallKind::Command, Arc::clone(&inbox) as _);
-    calls.serve(CallKind::Inquiry, inbox);
+    calls.serve(CallKind::Inquiry, Arc::clone(&inbox) as _);
+    calls.serve(CallKind::Departure, inbox);
     let is_first = node.calls.set(calls).is_ok();
     assert!(is_first, "a node becomes part of one cluster, once");
 }

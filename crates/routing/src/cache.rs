@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Epoch, Slot, Time, Version};
+use cluster::{Epoch, Member, Slot, Time, Version};
 use futures_util::future::{Either, select};
 
 use crate::database::{Failure, Value};
@@ -34,6 +34,8 @@ pub struct Cache<H: Host> {
     pub(crate) under_way: RefCell<BTreeMap<Bytes, UnderWay>>,
     pub(crate) dirty: RefCell<Dirty>,
     pub(crate) doubts: RefCell<Doubts>,
+    /// Members that are about to stop, as far as this one has heard.
+    departing: RefCell<BTreeSet<Member>>,
     pub(crate) metrics: Metrics,
     pub(crate) rules: Rules,
 }
@@ -64,6 +66,7 @@ impl<H: Host> Cache<H> {
             under_way: RefCell::default(),
             dirty: RefCell::default(),
             doubts: RefCell::default(),
+            departing: RefCell::default(),
             metrics: Metrics::new(),
             rules,
         })
@@ -125,6 +128,20 @@ impl<H: Host> Cache<H> {
         self.doubts.borrow_mut().lose(slots);
         self.metrics.dirty_bytes(self.dirty_bytes());
         self.metrics.doubts(self.doubts.borrow().count());
+    }
+
+    /// These members are about to stop, and no others. From now on a write-back write is
+    /// acknowledged only if enough copies outlast them; otherwise the database has it first.
+    pub fn on_departing(&self, members: BTreeSet<Member>) {
+        *self.departing.borrow_mut() = members;
+    }
+
+    /// Whether the slot may hold what its database lacks.
+    pub(crate) fn may_owe(&self, locked: &H::Locked<'_>) -> bool {
+        let departing = self.departing.borrow();
+        departing.is_empty()
+            || !self.rules.keeps(Rule::DepartingWriteThrough)
+            || locked.outlasts(&departing)
     }
 
     /// Keys of the slot were removed beside the cache modes because their time was over, and are

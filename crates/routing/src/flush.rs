@@ -12,7 +12,7 @@ use futures_util::future::select;
 use crate::cache::Cache;
 use crate::database::{Outcome, Stamp, Together, Write};
 use crate::dirty::{Owed, Owing};
-use crate::error::{Error, Refusal};
+use crate::error::Refusal;
 use crate::host::{Change, Effect, Host, Locked, Mark};
 use crate::keyspace::{Definition, DefinitionId, Keyspace, WriteBackSettings};
 use crate::rule::Rule;
@@ -169,23 +169,6 @@ impl<H: Host> Cache<H> {
                 _ => flushed[at].end = Err(Refusal::TryAgain),
             }
         }
-    }
-
-    /// Before this node stops: the databases get what it leads, as long as they take it. Says how
-    /// many keys they got.
-    ///
-    /// # Errors
-    /// How much could not be flushed.
-    pub async fn stop(self: &Rc<Self>, patience: Duration) -> Result<u64, Error> {
-        let slots: Vec<Slot> = Slot::all().collect();
-        let flushed = self.flush(None, &slots, patience).await;
-        let keys = flushed.iter().map(|one| one.keys).sum();
-        if flushed.iter().any(|one| one.end == Err(Refusal::TryAgain)) {
-            let left = self.dirty_bytes();
-            let reason = format!("{left} dirty bytes are not flushed in time");
-            return Err(Error::store("all", reason));
-        }
-        Ok(keys)
     }
 
     /// Runs while something of the definition is dirty.

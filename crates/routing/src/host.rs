@@ -4,13 +4,13 @@
 //! and no network of its own. A node implements them on its runtime and its slots, the simulation
 //! on virtual time and a modelled log, where every decision can be replayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Epoch, Slot, Time, Version};
+use cluster::{Epoch, Member, Slot, Time, Version};
 use futures_util::future::LocalBoxFuture;
 
 use crate::database::{Database, Value};
@@ -80,6 +80,9 @@ pub trait Locked<H: Host> {
     /// # Errors
     /// Why it may not answer for the slot.
     fn lead(&mut self) -> Result<Epoch, Refusal>;
+
+    /// Whether as many in-sync members as a write needs stay when these go.
+    fn outlasts(&self, departing: &BTreeSet<Member>) -> bool;
 
     /// The version up to which everything is committed.
     fn committed(&self) -> Version;

@@ -21,6 +21,8 @@ pub(crate) enum Rule {
     UnansweredIsUncertain,
     /// A value in doubt is served by nobody but the primary whose write is out.
     DoubtServedByNobody,
+    /// Where fewer than W in-sync members stay, writes go the write-through way.
+    DepartingWriteThrough,
 }
 
 /// Which rules are kept: all of them, outside tests.

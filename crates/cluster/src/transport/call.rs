@@ -57,11 +57,13 @@ pub enum CallKind {
     /// A question about the node itself: its keys, its state, its share of a command that means
     /// the whole cluster.
     Inquiry = 7,
+    /// How far the asking node is with stopping, and the other one.
+    Departure = 8,
 }
 
 impl CallKind {
     /// Every kind, each at the index that is its number.
-    pub const ALL: [CallKind; 8] = [
+    pub const ALL: [CallKind; 9] = [
         CallKind::RaftAppend,
         CallKind::RaftVote,
         CallKind::RaftSnapshot,
@@ -70,6 +72,7 @@ impl CallKind {
         CallKind::Pledge,
         CallKind::Command,
         CallKind::Inquiry,
+        CallKind::Departure,
     ];
 
     /// The kind with this number, if this version knows it.
@@ -90,6 +93,7 @@ impl CallKind {
             CallKind::Pledge => "pledge",
             CallKind::Command => "command",
             CallKind::Inquiry => "inquiry",
+            CallKind::Departure => "departure",
         }
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use node::admin::readiness::Readiness;
 use node::admin::{self, Admin};
 use node::config::{self, Flag};
+use node::departure::depart;
 use node::join::{ClientPorts, Newcomer};
 use node::logs;
 use node::node::Node;
@@ -158,7 +159,10 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     node.topology
         .joined(part.group.slot_map(), part.surroundings());
     let knows = Arc::clone(&node);
-    let readiness = Readiness::of(&node).with("databases", move || knows.modes.check_stores());
+    let stops = Arc::clone(&node);
+    let readiness = Readiness::of(&node)
+        .with("databases", move || knows.modes.check_stores())
+        .with("running", move || stops.departures.check());
     let admin = Arc::new(Admin {
         node: Arc::clone(&node),
         readiness,
@@ -177,7 +181,8 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     println!("{start_line}");
     signals.stop().await;
     tracing::info!("asked to stop");
-    part.stop(node.settings.timings.stop_timeout.0).await;
+    depart(&node, node.settings.timings.stop_timeout.0).await;
+    part.stop().await;
     server.stop();
     admin.abort();
     Ok(())

@@ -141,7 +141,8 @@ pub struct Timings {
     pub client_idle: Span,
     /// After so long in silence the system probes a client's connection; 0 never does.
     pub client_keepalive: Span,
-    /// How long a node that stops waits for clients to read their last replies.
+    /// How long a node that stops gives databases for what they lack, and then clients for their
+    /// replies.
     pub stop_timeout: Span,
 }
 

@@ -143,9 +143,25 @@ impl Asker {
     pub(crate) async fn cover(
         &self,
         question: &Question,
+        take: impl FnMut(Vec<Part>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let pending = Slot::all().map(|slot| (slot, 0)).collect();
+        self.cover_some(question, pending, take).await
+    }
+
+    /// Asks until the databases have what was dirty in these slots, or refuse it for itself.
+    pub(crate) async fn flush(&self, slots: &[Slot]) -> Result<(), CommandError> {
+        let pending = slots.iter().map(|slot| (*slot, 0)).collect();
+        let take = |_| Ok(());
+        self.cover_some(&Question::Flush(None), pending, take).await
+    }
+
+    async fn cover_some(
+        &self,
+        question: &Question,
+        mut pending: BTreeMap<Slot, u64>,
         mut take: impl FnMut(Vec<Part>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let mut pending: BTreeMap<Slot, u64> = Slot::all().map(|slot| (slot, 0)).collect();
         let mut patience = self.patience(question);
         let (mut some_done, mut doubt) = (false, false);
         while !pending.is_empty() {

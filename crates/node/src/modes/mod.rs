@@ -14,14 +14,15 @@ mod stores;
 mod thread;
 mod uses;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use cluster::Slot;
 use cluster::replication::Turn;
+use cluster::{Member, Slot};
 use parking_lot::Mutex;
 use routing::keyspace::{Ack, Document, Keyspaces, Mode};
 use routing::{Flushed, HeldLines};
@@ -70,8 +71,8 @@ enum Job {
     Emptied(Slot),
     /// The databases get what they lack of slots that this node leads.
     Flush(Flush, oneshot::Sender<Vec<Flushed>>),
-    /// The databases get what this node leads; then the thread is to end.
-    Stop(Duration, oneshot::Sender<()>),
+    /// These members are about to stop, and no others.
+    Departing(BTreeSet<Member>),
     /// The thread ends.
     End(oneshot::Sender<()>),
 }
@@ -131,6 +132,12 @@ impl Modes {
         }
     }
 
+    /// These members are about to stop, and no others: what is asked of the cache modes from now on
+    /// knows it.
+    pub(crate) fn departing(&self, members: BTreeSet<Member>) {
+        self.post(Job::Departing(members));
+    }
+
     /// Gives the databases what they lack of these slots, of one keyspace or of all, as long as
     /// there is time.
     pub(crate) async fn flush(
@@ -163,7 +170,8 @@ impl Modes {
         }
     }
 
-    fn has_databases(&self) -> bool {
+    /// Whether any keyspace has a database.
+    pub(crate) fn has_databases(&self) -> bool {
         self.has_databases.load(Ordering::Acquire)
     }
 

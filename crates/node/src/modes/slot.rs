@@ -1,10 +1,11 @@
 //! One slot under its lock, as the cache modes see it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::{Bytes, BytesMut};
 use cluster::replication::{Out, Refusal as Refused};
-use cluster::{Epoch, Version, clock};
+use cluster::{Epoch, Member, Version, clock};
 use routing::Refusal;
 use routing::database::Value;
 use routing::host::{Change, Effect, Entry, Given, Locked, Mark, Ran};
@@ -52,6 +53,10 @@ impl Locked<NodeHost> for LockedSlot<'_> {
             .check_read(context, clock::now())
             .map_err(refusal)?;
         self.replica.active_epoch().ok_or(Refusal::NotPrimary)
+    }
+
+    fn outlasts(&self, departing: &BTreeSet<Member>) -> bool {
+        self.replica.placement().outlasts(departing)
     }
 
     fn committed(&self) -> Version {

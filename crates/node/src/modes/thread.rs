@@ -52,11 +52,10 @@ pub fn start(node: &Arc<Node>, group: Group) -> io::Result<ModesThread> {
 }
 
 impl ModesThread {
-    /// Gives the databases what this node leads, as long as they take it and there is time. Called
-    /// while the node still leads its slots.
-    pub async fn stop(self, patience: Duration) {
+    /// Closes the databases, and ends.
+    pub async fn stop(self) {
         let (done, is_done) = oneshot::channel();
-        self.node.modes.post(Job::Stop(patience, done));
+        self.node.modes.post(Job::End(done));
         let _ = is_done.await;
         if self.thread.join().is_err() {
             tracing::error!("the thread of the cache modes panicked");
@@ -92,17 +91,7 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
                 });
             }
             Job::Emptied(slot) => cache.on_slot_emptied(slot),
-            Job::Stop(patience, done) => {
-                let (cache, modes) = (Rc::clone(&cache), Arc::clone(&node));
-                tokio::task::spawn_local(async move {
-                    match cache.stop(patience).await {
-                        Ok(0) => {}
-                        Ok(keys) => tracing::info!(keys, "flushed before the stop"),
-                        Err(error) => tracing::warn!("not all is flushed: {error}"),
-                    }
-                    modes.modes.post(Job::End(done));
-                });
-            }
+            Job::Departing(members) => cache.on_departing(members),
             Job::End(done) => {
                 collecting.abort();
                 // What a database does not end by itself ends with the process.

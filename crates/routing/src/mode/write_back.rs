@@ -48,6 +48,8 @@ enum Recorded<R> {
     },
     /// It would exceed the keyspace's `max_dirty_bytes`.
     Full(Full),
+    /// Too few copies of it would outlast the members that are about to stop.
+    Departing,
 }
 
 struct Full {
@@ -96,6 +98,9 @@ pub(crate) async fn write<H: Host>(
                     .await;
                 return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
             }
+            Recorded::Departing => {
+                return write_in_turn(cache, plan, turns, all_through).await;
+            }
             Recorded::Full(full) => {
                 let changed = cache.dirty.borrow().changed();
                 if cache.within(until, changed.wait()).await.is_some() {
@@ -127,6 +132,13 @@ fn record<H: Host>(
     } = ran;
     if written.is_empty() {
         return Ok(Recorded::Nothing { reply, epoch, met });
+    }
+    let owes = |(key, _): &(Bytes, _)| {
+        let mode = plan.rule(key).and_then(|rule| rule.mode);
+        mode.is_some_and(|mode| !mode.database_first())
+    };
+    if written.iter().any(owes) && !cache.may_owe(locked) {
+        return Ok(Recorded::Departing);
     }
     if let Some(full) = over_bound(cache, plan, &written) {
         return Ok(Recorded::Full(full));

@@ -54,13 +54,14 @@ pub(crate) fn own_mode(planned: &Planned) -> Option<&'static dyn CacheMode> {
     planned.ruled.as_ref()?.mode
 }
 
-/// Every key that has a database goes the write-through way.
+/// The same, but what the database would get later goes the write-through way.
 pub(crate) fn all_through(planned: &Planned) -> Option<&'static dyn CacheMode> {
-    planned
-        .ruled
-        .as_ref()?
-        .mode
-        .map(|_| &WriteThrough as &dyn CacheMode)
+    let own = own_mode(planned)?;
+    Some(if own.database_first() {
+        own
+    } else {
+        &WriteThrough
+    })
 }
 
 /// What the command comes to, once it ran beside the table.
@@ -78,6 +79,9 @@ enum Recorded<R> {
         version: Version,
     },
     Intended(Intent<R>),
+    /// Nothing is recorded: the database would get a part later, and too few copies of that would
+    /// outlast the members that are about to stop.
+    Departing,
 }
 
 /// A statement to send, once W copies know of it.
@@ -128,33 +132,36 @@ pub(crate) async fn write_in_turn<H: Host>(
     cache: &Rc<Cache<H>>,
     plan: &Plan<H::Command>,
     turns: Vec<Turn>,
-    mode_of: ModeOf,
+    mut mode_of: ModeOf,
 ) -> Result<H::Reply, Error> {
-    let database_first = |planned: &Planned| {
-        planned.used != Use::Read && mode_of(planned).is_some_and(|mode| mode.database_first())
-    };
-    let ran = cache.when_ready(plan, database_first, |locked, epoch, ran| {
-        intend(cache, plan, mode_of, locked, epoch, ran)
-    });
-    let intent = match ran.await? {
-        Recorded::Nothing { reply, epoch, met } => {
-            drop(turns);
-            let held = cache.host.held(plan.slot, epoch, met, Wait::Read).await;
-            return held.map(|()| reply).map_err(unread);
+    let intent = loop {
+        let database_first = |planned: &Planned| {
+            planned.used != Use::Read && mode_of(planned).is_some_and(|mode| mode.database_first())
+        };
+        let ran = cache.when_ready(plan, database_first, |locked, epoch, ran| {
+            intend(cache, plan, mode_of, locked, epoch, ran)
+        });
+        match ran.await? {
+            Recorded::Nothing { reply, epoch, met } => {
+                drop(turns);
+                let held = cache.host.held(plan.slot, epoch, met, Wait::Read).await;
+                return held.map(|()| reply).map_err(unread);
+            }
+            Recorded::Deferred {
+                reply,
+                epoch,
+                version,
+            } => {
+                drop(turns);
+                let held = cache
+                    .host
+                    .held(plan.slot, epoch, version, Wait::Write)
+                    .await;
+                return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
+            }
+            Recorded::Departing => mode_of = all_through,
+            Recorded::Intended(intent) => break intent,
         }
-        Recorded::Deferred {
-            reply,
-            epoch,
-            version,
-        } => {
-            drop(turns);
-            let held = cache
-                .host
-                .held(plan.slot, epoch, version, Wait::Write)
-                .await;
-            return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
-        }
-        Recorded::Intended(intent) => intent,
     };
     let keys: Vec<_> = intent.rows.iter().map(|row| row.key.clone()).collect();
     let serving = Serving {
@@ -189,6 +196,9 @@ fn intend<H: Host>(
         return Ok(Recorded::Nothing { reply, epoch, met });
     }
     let (mut rows, others) = sort_out(plan, mode_of, written)?;
+    if others.iter().any(is_owed) && !cache.may_owe(locked) {
+        return Ok(Recorded::Departing);
+    }
     if rows.is_empty() {
         let version = cache.append(locked, plan.slot, others)?;
         return Ok(Recorded::Deferred {
@@ -220,6 +230,10 @@ fn intend<H: Host>(
         rows,
         others,
     }))
+}
+
+fn is_owed(effect: &Effect) -> bool {
+    matches!(effect.change, Change::Put(_, Mark::Dirty { .. }))
 }
 
 /// What of a command's writes goes to the database first, and what does not.

@@ -1,12 +1,12 @@
 //! One node's view of the world: the host of its cache modes, and its slots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{Epoch, Slot, Time, Version};
+use cluster::{Epoch, Member, Slot, Time, Version};
 use futures_util::future::{LocalBoxFuture, select};
 
 use super::database::Handle;
@@ -20,6 +20,11 @@ use crate::signal::Signal;
 
 /// How long a reply waits for copies.
 const HELD_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// The members of each slot, of whom none is modelled but the primary, and how many of them have a
+/// write before it is acknowledged.
+const COPIES: usize = 3;
+const WRITE_QUORUM: usize = 2;
 
 /// One node's view.
 pub(crate) struct Node {
@@ -127,6 +132,10 @@ impl Locked<Node> for SimLocked<'_> {
         leads
             .then(|| Epoch(world.epoch.get()))
             .ok_or(Refusal::NotPrimary)
+    }
+
+    fn outlasts(&self, departing: &BTreeSet<Member>) -> bool {
+        COPIES - departing.len() >= WRITE_QUORUM
     }
 
     fn committed(&self) -> Version {

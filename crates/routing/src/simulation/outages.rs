@@ -1,8 +1,9 @@
 //! Schedules of write-back's queue, of nodes that stop, slots that move and keys that end.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use cluster::Slot;
+use cluster::{Incarnation, Member, NodeId, Slot};
 
 use super::schedules::{
     A, B, NOTHING, absent, get, is_store_error, key, millis, schedule, set, shows,
@@ -11,7 +12,7 @@ use super::{Command, Fate, WORLD, World};
 use crate::error::{Error, Refusal};
 use crate::keyspace::{WhenFull, example_settings};
 use crate::quantity::Size;
-use crate::rule::Rules;
+use crate::rule::{Rule, Rules};
 
 fn slots() -> Vec<Slot> {
     Slot::all().collect()
@@ -121,29 +122,68 @@ fn dirty_bytes_stay_below_the_bound_while_the_database_is_frozen() {
     assert!(world.cache(A).dirty_bytes() <= 1_000);
 }
 
+fn departing(members: u8) -> BTreeSet<Member> {
+    let member = |number| Member {
+        node: NodeId::from_bytes([number; 20]),
+        incarnation: Incarnation(1),
+    };
+    (0..members).map(member).collect()
+}
+
+/// Members that will not come back stop: what is acknowledged afterwards is in the database, if
+/// too few stay.
 #[test]
-fn a_node_that_stops_flushes_what_it_leads() {
+fn what_too_few_would_outlast_is_in_the_database_at_its_acknowledgement() {
     schedule(|world| {
-        assert_eq!(world.ask(set("wb:k", "v")), NOTHING);
-        let cache = world.cache(A);
-        let stopped = world
-            .executor
-            .block_on(async move { cache.stop(millis(5_000)).await });
-        assert_eq!(stopped, Ok(1));
-        assert_eq!(world.database.value(b"wb:k"), Some(key("v")));
-        world.database.meet(&[Fate::Never; 5]);
-        assert_eq!(world.ask(set("wb:k", "w")), NOTHING);
-        let cache = world.cache(A);
-        let stopped = world
-            .executor
-            .block_on(async move { cache.stop(millis(1_000)).await });
-        assert!(
-            stopped
-                .unwrap_err()
-                .to_string()
-                .contains("not flushed in time")
-        );
+        assert_eq!(world.ask(set("wb:1", "v")), NOTHING);
+        assert_eq!(world.database.value(b"wb:1"), None);
+        world.cache(A).on_departing(departing(1));
+        assert_eq!(world.ask(set("wb:1", "w")), NOTHING);
+        assert_eq!(world.database.value(b"wb:1"), None, "two of three stay");
+        world.cache(A).on_departing(departing(2));
+        assert_eq!(world.ask(set("wb:1", "x")), NOTHING);
+        assert_eq!(world.database.value(b"wb:1"), Some(key("x")));
+        let both = Command::Set(vec![(key("{wb:1}"), key("plain")), (key("wb:1"), key("y"))]);
+        assert_eq!(world.ask(both), NOTHING);
+        assert_eq!(world.database.value(b"wb:1"), Some(key("y")));
+        assert_eq!(world.cache(A).dirty_bytes(), 0);
+        // A database that is away takes nothing, and so nothing is acknowledged.
+        world.database.meet(&[Fate::NotDone; 200]);
+        let reply = world.ask(set("wb:1", "z"));
+        assert!(reply.is_err(), "{reply:?}");
+        // Somebody is back after all.
+        world.cache(A).on_departing(departing(1));
+        assert_eq!(world.ask(set("wb:2", "v")), NOTHING);
     });
+}
+
+/// What was dirty before is flushed; together nothing is lost with the members' memory.
+#[test]
+fn all_members_stop_one_after_the_other() {
+    let acknowledged_is_there = |rules| {
+        let world = World::new(1, rules);
+        let mut acknowledged = 0;
+        for members in 0..=3 {
+            world.cache(A).on_departing(departing(members));
+            let cache = world.cache(A);
+            let flush = world.send(A, set("wb:k", &format!("{members}")));
+            if world.executor.block_on(flush) == Some(NOTHING) {
+                acknowledged = members;
+            }
+            // Only who stops when too few stay has everything flushed.
+            if members == 2 {
+                world
+                    .executor
+                    .block_on(async move { cache.flush(None, &slots(), millis(1_000)).await });
+            }
+        }
+        world.kill(A);
+        world.database.value(b"wb:k") == Some(key(&format!("{acknowledged}")))
+    };
+    assert!(acknowledged_is_there(Rules::default()));
+    assert!(!acknowledged_is_there(Rules::without(
+        Rule::DepartingWriteThrough
+    )));
 }
 
 #[test]
