@@ -2,12 +2,14 @@
 //! whoever else is connected sees nothing of it.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::harness::{Quorate, eventually, folder, quorate};
+use tests::harness::{Quorate, eventually, folder, free_ports, is_ready, quorate};
+use tests::http;
+use tests::trio::Trio;
 use tests::wire::{Wire, request};
 
 /// A node with narrow limits, and somebody who is connected to it all the time.
@@ -18,11 +20,15 @@ struct Narrow {
 
 impl Narrow {
     fn start(limits: &str) -> Narrow {
+        Narrow::configured(&format!("[limits]\n{limits}"), &[])
+    }
+
+    fn configured(text: &str, arguments: &[&str]) -> Narrow {
         let folder = folder();
         let file = folder.path().join("quorate.toml");
-        fs::write(&file, format!("[limits]\n{limits}")).unwrap();
+        fs::write(&file, text).unwrap();
         let config = file.to_str().unwrap();
-        let node = Quorate::start(&["--threads", "1", "--config", config]);
+        let node = Quorate::start(&[&["--threads", "1", "--config", config], arguments].concat());
         let mut other = Wire::connect(node.any_port).unwrap();
         other.ask(&[b"SET", b"key", b"value"]).unwrap();
         Narrow { node, other }
@@ -225,6 +231,91 @@ fn one_client_too_many_is_told_so() {
         let reply = narrow.client().ask(&[b"PING"]).ok()?;
         (reply.shown() == "+PONG").then_some(())
     });
+}
+
+/// Returns when the other side closes the connection, without a word.
+fn is_closed_unheard(mut connection: &TcpStream) {
+    let patience = Some(Duration::from_secs(20));
+    connection.set_read_timeout(patience).unwrap();
+    let mut said = Vec::new();
+    match connection.read_to_end(&mut said) {
+        Ok(_) => assert_eq!(said, b""),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+#[test]
+fn one_connection_of_other_nodes_too_many_is_closed() {
+    let [port] = free_ports();
+    let mut narrow = Narrow::configured(
+        "[peers]\nnodes_max = 2\nconnections_max = 2\n",
+        &["--peer-port", &port.to_string()],
+    );
+    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let others = [connect(), connect()];
+    is_closed_unheard(&connect());
+    narrow.reached("peers.connections_max", 0.0);
+    drop(others);
+}
+
+#[test]
+fn a_connection_to_the_admin_port_has_an_end() {
+    let narrow = Narrow::configured(
+        "[limits]\nadmin_connections_max = 1\n[timings]\nadmin_connection = \"1s\"\n",
+        &[],
+    );
+    // Who asks for nothing keeps the next one waiting, but not for long.
+    let silent = TcpStream::connect(narrow.node.admin_port).unwrap();
+    eventually("there is room again", || is_ready(narrow.node.admin_port));
+    is_closed_unheard(&silent);
+}
+
+#[test]
+fn what_a_command_takes_for_itself_is_bounded() {
+    let mut narrow = Narrow::start("scratch_bytes_max = \"1KiB\"\nscan_entries_max = 20\n");
+    let mut ask = |words: &[&[u8]]| narrow.other.ask(words).unwrap();
+    let long = [b'x'; 16];
+    for key in [b"{k}1", b"{k}2"] {
+        ask(&[b"SET", key, &long[..15]]);
+    }
+    assert_eq!(ask(&[b"LCS", b"{k}1", b"{k}2", b"LEN"]).integer(), Some(15));
+    ask(&[b"SET", b"{k}2", &long]);
+    assert_eq!(
+        ask(&[b"LCS", b"{k}1", b"{k}2", b"LEN"]).shown(),
+        "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+    );
+
+    for key in 0..500 {
+        ask(&[b"SET", format!("{{k}}:{key}").as_bytes(), b"value"]);
+    }
+    let step = ask(&[b"SCAN", b"0", b"COUNT", b"10000"]);
+    let found = step.items().unwrap()[1].items().unwrap().len();
+    assert!((1..=100).contains(&found), "{found} keys in one step");
+}
+
+#[test]
+fn a_request_that_is_too_long_for_the_way_to_another_node_is_refused() {
+    // Time enough for the writes that are not refused.
+    let text = "[peers]\ncall_bytes_max = \"32MiB\"\n[timings]\nwrite_timeout = \"20s\"\n";
+    let trio = Trio::configured(|_| text.to_owned());
+    let mut client = Wire::connect(trio.any_port(0)).unwrap();
+    let long = vec![b'x'; 32 << 20];
+    let said: Vec<String> = (0..6)
+        .map(|key| client.ask(&[b"SET", format!("key{key}").as_bytes(), &long]))
+        .map(|reply| reply.unwrap().shown())
+        .collect();
+    let refused = "-ERR the request or its reply is too large for the way between two nodes; \
+                   ask by the cluster port";
+    let refusals = said.iter().filter(|said| *said == refused).count();
+    assert!((1..=6).contains(&refusals), "{said:?}");
+    // What the node leads itself goes nowhere.
+    assert!(said.iter().all(|said| said == refused || said == "+OK"));
+    let (_, metrics) = http::get(trio.admin_port(0), "/metrics").unwrap();
+    let counted = format!("quorate_limits_total{{limit=\"peers.call_bytes_max\"}} {refusals}");
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+    // The others do not notice.
+    let small = client.ask(&[b"MSET", b"key1", b"a", b"key2", b"b", b"key3", b"c"]);
+    assert_eq!(small.unwrap().shown(), "+OK");
 }
 
 #[test]

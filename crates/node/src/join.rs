@@ -3,7 +3,6 @@
 //! What is made here lives on the thread that makes it, which serves no client.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +99,7 @@ impl Newcomer {
     /// # Errors
     /// If another process has the directory and keeps it, or it cannot be read or written.
     pub async fn open(settings: &Settings) -> Result<Newcomer, JoinError> {
-        let identity = take_identity(&settings.node.data).await?;
+        let identity = take_identity(settings).await?;
         let disk = Arc::new(Disk::open(identity.directory())?);
         let me = Member {
             node: identity.node(),
@@ -256,16 +255,14 @@ impl Surroundings for Around {
     }
 }
 
-/// How long a process that has just ended may keep its data directory.
-const LAST_HOLD: Duration = Duration::from_secs(3);
-
 /// Takes the data directory. The process that a supervisor has just replaced may still be on its
 /// way out.
-async fn take_identity(data: &Path) -> Result<Identity, IdentityError> {
+async fn take_identity(settings: &Settings) -> Result<Identity, IdentityError> {
+    let (data, wait) = (&settings.node.data, settings.timings.data_wait.0);
     let started = clock::now();
     loop {
         match Identity::open(data, || NodeId::from_bytes(rand::rng().random())) {
-            Err(IdentityError::InUse(_)) if clock::now().since(started) < LAST_HOLD => {
+            Err(IdentityError::InUse(_)) if clock::now().since(started) < wait => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             taken => return taken,
@@ -456,6 +453,7 @@ fn replication_settings(settings: &Settings) -> replication::Settings {
         backlog_bytes_max: limits.backlog_bytes_max.as_usize(),
         backlog_total_bytes_max: limits.backlog_total_bytes_max.as_usize(),
         queue_bytes_max: limits.peer_queue_bytes_max.as_usize(),
+        copy_window_bytes: limits.copy_window_bytes.as_usize(),
         ..replication::Settings::default()
     }
 }

@@ -71,6 +71,7 @@ impl Node {
         let run_id: [u8; 20] = rand::rng().random();
         let memory = &settings.memory;
         store.set_maxmemory_bytes(memory.maxmemory.as_usize());
+        store.set_scratch_bytes_max(settings.limits.scratch_bytes_max.as_usize());
         store.set_policy(&memory.policy.to_string());
         Arc::new(Node {
             parameters: Parameters::new(&settings),

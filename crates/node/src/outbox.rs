@@ -26,9 +26,6 @@ use crate::resp::{Reply, RequestBuf, RespVersion, Span};
 /// With so many bytes the requests are carried before further ones are read.
 const BYTES_MAX: usize = 1 << 20;
 
-/// So much longer than others a batch with requests that need databases may take.
-const PATIENCE_MAX: Duration = Duration::from_secs(30);
-
 /// What a client is told about a slot whose primary does not answer.
 pub(crate) const UNREACHABLE: &str = "CLUSTERDOWN The slot's primary cannot be reached";
 const TOO_LARGE: &str = "ERR the request or its reply is too large for the way between two nodes; \
@@ -82,7 +79,8 @@ impl Outbox {
     ) -> impl Future<Output = ()> + use<> {
         let Outbox { parcels, slots, .. } = std::mem::take(self);
         let patience = slots.into_values().max().unwrap_or_default();
-        let within = timeouts.longest() + patience.min(PATIENCE_MAX);
+        let patience_max = node.settings.timings.database_patience.0;
+        let within = timeouts.longest() + patience.min(patience_max);
         let roads = Ways(Arc::clone(node));
         async move {
             if !parcels.is_empty() {

@@ -18,7 +18,6 @@ use crate::keyspace::{Definition, DefinitionId, Keyspace, WriteBackSettings};
 use crate::rule::Rule;
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 const UNCOMMITTED_WAIT: Duration = Duration::from_millis(5);
 
 /// One row of a batch: where it came from, so that its mark can be cleared.
@@ -211,7 +210,7 @@ impl<H: Host> Cache<H> {
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(store = rule.store, failures, error, "flush failed");
-                    let wait = self.back_off(failures, BACK_OFF_MIN, BACK_OFF_MAX);
+                    let wait = self.back_off(failures, BACK_OFF_MIN);
                     self.host.sleep(wait).await;
                     Duration::ZERO
                 }

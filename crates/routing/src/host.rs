@@ -44,6 +44,9 @@ pub trait Host: Sized + 'static {
     /// The keyspaces in force.
     fn keyspaces(&self) -> Arc<Keyspaces>;
 
+    /// The longest pause before a database that failed is asked again.
+    fn retry_max(&self) -> Duration;
+
     /// The database of this name, or why it cannot be used now.
     ///
     /// # Errors

@@ -22,7 +22,6 @@ pub(crate) struct Doubts {
 /// Keys of one slot that are settled together.
 const BATCH: usize = 64;
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
 impl Doubts {
     pub(crate) fn lose(&mut self, slots: &BTreeSet<Slot>) {
@@ -66,9 +65,7 @@ impl<H: Host> Cache<H> {
                 Err(error) => {
                     tracing::debug!(%slot, %error, "keys in doubt could not be settled yet");
                     failures += 1;
-                    self.host
-                        .sleep(self.back_off(failures, BACK_OFF_MIN, BACK_OFF_MAX))
-                        .await;
+                    self.host.sleep(self.back_off(failures, BACK_OFF_MIN)).await;
                 }
                 Ok(()) => {
                     failures = 0;
@@ -112,7 +109,8 @@ impl<H: Host> Cache<H> {
     }
 
     /// Grows with each failure in a row, and differs from node to node by chance.
-    pub(crate) fn back_off(&self, failures: u32, least: Duration, most: Duration) -> Duration {
+    pub(crate) fn back_off(&self, failures: u32, least: Duration) -> Duration {
+        let most = self.host.retry_max();
         let grown = least.saturating_mul(1 << failures.min(16)).min(most);
         let share = self.host.chance() as f64 / u64::MAX as f64;
         grown.mul_f64(0.5 + share / 2.0)

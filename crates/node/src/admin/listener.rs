@@ -13,22 +13,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-/// Connections at once; further ones wait in the system's queue.
-const CONNECTIONS_MAX: usize = 64;
-/// The life of a connection. A scraper that keeps one open opens it anew.
-const LIFE: Duration = Duration::from_secs(30);
-
 /// A listener with a bound.
 pub(super) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    life: Duration,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Bounded {
+    /// So many connections at once: further ones wait in the system's queue. Each has so long a
+    /// life: a scraper that keeps one open opens it anew.
+    pub(super) fn new(listener: TcpListener, connections_max: usize, life: Duration) -> Bounded {
         Bounded {
             listener,
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            room: Arc::new(Semaphore::new(connections_max)),
+            life,
         }
     }
 }
@@ -41,7 +40,7 @@ impl axum::serve::Listener for Bounded {
         let room = Arc::clone(&self.room).acquire_owned().await;
         let room = room.expect("nobody closes the semaphore");
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
-        let end = Box::pin(tokio::time::sleep(LIFE));
+        let end = Box::pin(tokio::time::sleep(self.life));
         (
             Mortal {
                 stream,

@@ -47,6 +47,9 @@ pub struct Admin {
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<()> {
     let recorder = admin.recorder.clone();
     let local = listener.local_addr()?;
+    let settings = &admin.node.settings;
+    let life = settings.timings.admin_connection.0;
+    let listener = Bounded::new(listener, settings.limits.admin_connections_max, life);
     let router = Router::new()
         .route("/", get(page))
         .route("/metrics", get(metrics_text))
@@ -62,7 +65,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<()> {
         }
     };
     tokio::select! {
-        ended = axum::serve(Bounded::new(listener), router) => ended,
+        ended = axum::serve(listener, router) => ended,
         () = upkeep => Ok(()),
     }
 }

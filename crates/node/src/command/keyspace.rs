@@ -98,7 +98,7 @@ impl Drawn {
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 pub(crate) fn scan<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
     let cursor = parse_cursor(args.bytes()?).ok_or("ERR invalid cursor")?;
-    let walk = narrowed(args)?;
+    let walk = narrowed(args, session.node.settings.limits.scan_entries_max)?;
     let asker = Asker::of(session);
     let reply = async move {
         let mut step = Step::from(cursor, walk);

@@ -18,15 +18,13 @@ use crate::store::POSITION_BITS;
 
 /// How many entries are looked at if the client does not say.
 const COUNT_DEFAULT: i64 = 10;
-/// The most entries that one call looks at, about.
-const COUNT_MAX: i64 = 1 << 20;
 /// A call with so many bytes of keys ends.
 const REPLY_BYTES: usize = 16 << 20;
 /// How much wider the next window is.
 const WIDER: u16 = 16;
 
-/// The options behind the cursor.
-pub(super) fn narrowed(args: &mut Args<'_>) -> Result<Walk, CommandError> {
+/// The options behind the cursor. A call looks at `most` entries, about.
+pub(super) fn narrowed(args: &mut Args<'_>, most: u32) -> Result<Walk, CommandError> {
     let mut walk = Walk::default();
     let mut count = COUNT_DEFAULT;
     while !args.is_empty() {
@@ -45,7 +43,7 @@ pub(super) fn narrowed(args: &mut Args<'_>) -> Result<Walk, CommandError> {
             return Err(CommandError::Syntax);
         }
     }
-    walk.count = u32::try_from(count.min(COUNT_MAX)).expect("it is positive and has a bound");
+    walk.count = u32::try_from(count).unwrap_or(u32::MAX).min(most);
     Ok(walk)
 }
 
@@ -207,7 +205,10 @@ mod tests {
             .collect();
         let request = RequestBuf::of(&words);
         let asker = Asker::whole(node);
-        let mut step = Step::from(cursor, narrowed(&mut request.args("scan")).unwrap());
+        let mut step = Step::from(
+            cursor,
+            narrowed(&mut request.args("scan"), 1 << 20).unwrap(),
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -309,7 +310,7 @@ mod tests {
         for (text, number) in good {
             assert_eq!(parse_cursor(text.as_bytes()), Some(number), "{text:?}");
         }
-        let options = |words: &[&[u8]]| narrowed(&mut RequestBuf::of(words).args("scan"));
+        let options = |words: &[&[u8]]| narrowed(&mut RequestBuf::of(words).args("scan"), 1 << 20);
         for words in [["match"].as_slice(), &["count", "0"], &["what", "x"]] {
             let words: Vec<&[u8]> = ["scan"]
                 .iter()

@@ -204,6 +204,19 @@ fn timings(timings: &Timings) -> Checked {
         timings.stop_timeout,
         least..=Span::from_secs(600),
     )?;
+    let patience = Span::default()..=Span::from_secs(600);
+    within("timings.data_wait", timings.data_wait, patience)?;
+    for (key, span, least, most) in [
+        ("admin_connection", timings.admin_connection, 1_000, 86_400),
+        ("flush_timeout", timings.flush_timeout, 10, 600),
+        ("database_patience", timings.database_patience, 10, 600),
+        // The first pause is a quarter of a second, while a database is opened.
+        ("database_retry_max", timings.database_retry_max, 250, 3_600),
+        ("database_close", timings.database_close, 10, 60),
+    ] {
+        let range = Span::from_millis(least)..=Span::from_secs(most);
+        within(&format!("timings.{key}"), span, range)?;
+    }
     // With less, one lost heartbeat would be enough to stop a primary.
     if timings.lease.as_millis() < 3 * timings.heartbeat.as_millis() {
         let problem = format!(
@@ -242,6 +255,15 @@ fn limits(limits: &Limits) -> Checked {
         1 << 20,
         TIB,
     )?;
+    size("copy_window_bytes", limits.copy_window_bytes, 64 << 10, TIB)?;
+    size(
+        "scratch_bytes_max",
+        limits.scratch_bytes_max,
+        1 << 10,
+        1 << 30,
+    )?;
+    let scan = 1..=1 << 30;
+    within("limits.scan_entries_max", limits.scan_entries_max, scan)?;
     let count = |name: &str, count: usize, range| within(&format!("limits.{name}"), count, range);
     count("maxclients", limits.maxclients, 1..=1_000_000)?;
     count("arguments_max", limits.arguments_max, 16..=1 << 20)?;
@@ -252,6 +274,11 @@ fn limits(limits: &Limits) -> Checked {
         "database_waiting_max",
         limits.database_waiting_max,
         1..=1 << 24,
+    )?;
+    count(
+        "admin_connections_max",
+        limits.admin_connections_max,
+        1..=1 << 16,
     )?;
     let soft = Span::from_secs(1)..=Span::from_secs(86_400);
     within("limits.output_soft_time", limits.output_soft_time, soft)?;

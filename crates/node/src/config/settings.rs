@@ -144,6 +144,18 @@ pub struct Timings {
     /// How long a node that stops gives databases for what they lack, and then clients for their
     /// replies.
     pub stop_timeout: Span,
+    /// How long a node that starts waits for another process to leave its data directory.
+    pub data_wait: Span,
+    /// How long a connection to the admin port may last.
+    pub admin_connection: Span,
+    /// How long `KEYSPACE FLUSH` waits for a slot that nobody leads.
+    pub flush_timeout: Span,
+    /// How much longer than others a batch of requests that other nodes' databases answer may take.
+    pub database_patience: Span,
+    /// The longest pause before a database that failed is asked again.
+    pub database_retry_max: Span,
+    /// How long a node that stops waits for its databases to close.
+    pub database_close: Span,
 }
 
 impl Default for Timings {
@@ -158,6 +170,12 @@ impl Default for Timings {
             client_idle: Span::default(),
             client_keepalive: Span::from_secs(300),
             stop_timeout: Span::from_secs(5),
+            data_wait: Span::from_secs(3),
+            admin_connection: Span::from_secs(30),
+            flush_timeout: Span::from_secs(10),
+            database_patience: Span::from_secs(30),
+            database_retry_max: Span::from_secs(5),
+            database_close: Span::from_secs(2),
         }
     }
 }
@@ -194,8 +212,16 @@ pub struct Limits {
     pub backlog_total_bytes_max: Size,
     /// Bytes that wait to be sent to one node.
     pub peer_queue_bytes_max: Size,
+    /// Bytes of a copy that are on their way to one node.
+    pub copy_window_bytes: Size,
     /// Commands that wait for databases.
     pub database_waiting_max: usize,
+    /// Bytes that a command may take for its own work.
+    pub scratch_bytes_max: Size,
+    /// Entries that one call of `SCAN` looks at, about.
+    pub scan_entries_max: u32,
+    /// Connections to the admin port.
+    pub admin_connections_max: usize,
 }
 
 impl Default for Limits {
@@ -215,7 +241,11 @@ impl Default for Limits {
             backlog_bytes_max: Size(1 << 20),
             backlog_total_bytes_max: Size(64 << 20),
             peer_queue_bytes_max: Size(256 << 20),
+            copy_window_bytes: Size(1 << 20),
             database_waiting_max: 65_536,
+            scratch_bytes_max: Size(512 << 20),
+            scan_entries_max: 1 << 20,
+            admin_connections_max: 64,
         }
     }
 }

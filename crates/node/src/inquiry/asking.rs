@@ -27,9 +27,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// What an answer may take longer than the node that is asked may wait.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long a flush waits for a slot that nobody leads: longer than a change of primary takes.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
-
 /// Which slots a question means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
@@ -131,7 +128,7 @@ impl Asker {
     pub(crate) fn patience(&self, question: &Question) -> Patience {
         let timeouts = Timeouts::of(&self.node);
         Patience::new(match question {
-            Question::Flush(_) => FLUSH_PATIENCE,
+            Question::Flush(_) => self.node.settings.timings.flush_timeout.0,
             _ if question.writes() => timeouts.write,
             _ => timeouts.read,
         })

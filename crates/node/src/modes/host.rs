@@ -54,6 +54,10 @@ impl Host for NodeHost {
         self.node.modes.keyspaces()
     }
 
+    fn retry_max(&self) -> Duration {
+        self.node.settings.timings.database_retry_max.0
+    }
+
     fn database(&self, store: &str) -> Result<Rc<dyn Database>, String> {
         self.stores.database(store)
     }

@@ -19,9 +19,10 @@ use tokio::task::JoinSet;
 
 use crate::node::Node;
 
-/// The pause after an attempt that failed, at first and at most.
+/// The pause after the first attempt that failed; doubled with each one.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long it is waited until the metadata group has taken note of something.
+const NOTE_WAIT: Duration = Duration::from_secs(5);
 /// How often it is tried to agree with the metadata group before the store is opened anew.
 const AGREEMENTS_MAX: usize = 8;
 const NOT_OPEN: &str = "is not open yet";
@@ -120,7 +121,7 @@ impl Stores {
             }
             self.say(name.clone(), Err(why));
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(self.node.settings.timings.database_retry_max.0);
         }
     }
 
@@ -216,7 +217,7 @@ async fn agree(group: &Group, name: &str, owned: &Ownership) -> Result<(), Strin
         };
         // Whatever became of it is seen in the state.
         let _ = group.propose(Entry::Document(document)).await;
-        let _ = tokio::time::timeout(PAUSE_MAX, state.changed()).await;
+        let _ = tokio::time::timeout(NOTE_WAIT, state.changed()).await;
     }
     Err("the metadata group does not take note of it".to_owned())
 }

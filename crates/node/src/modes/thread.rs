@@ -19,9 +19,6 @@ use super::host::NodeHost;
 use super::stores::Stores;
 use crate::node::Node;
 
-/// How long open databases may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// The running thread.
 pub struct ModesThread {
     node: Arc<Node>,
@@ -94,8 +91,9 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
             Job::Departing(members) => cache.on_departing(members),
             Job::End(done) => {
                 collecting.abort();
+                let close = node.settings.timings.database_close.0;
                 // What a database does not end by itself ends with the process.
-                let _ = tokio::time::timeout(CLOSE_TIMEOUT, stores.close()).await;
+                let _ = tokio::time::timeout(close, stores.close()).await;
                 let _ = done.send(());
                 return;
             }

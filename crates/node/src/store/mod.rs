@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     hasher: OnceLock<RandomState>,
     used_bytes: AtomicUsize,
     maxmemory_bytes: AtomicUsize,
+    scratch_bytes_max: OnceLock<usize>,
     /// The position in [`POLICIES`] of the one in force.
     policy: AtomicU8,
     clock: AtomicU32,
@@ -108,6 +109,12 @@ impl Store {
     /// Sets the limit; 0 is none.
     pub fn set_maxmemory_bytes(&self, bytes: usize) {
         self.shared.maxmemory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Sets how many bytes a command may take for its own work; as it is made, a store allows
+    /// 512 MiB. Only the first word counts.
+    pub fn set_scratch_bytes_max(&self, bytes: usize) {
+        self.shared.scratch_bytes_max.get_or_init(|| bytes);
     }
 
     /// Whether more memory is used than allowed: time to evict, and to refuse what takes more.
@@ -183,6 +190,10 @@ impl Shared {
             .get()
             .expect("slots are placed when the cluster is known");
         hasher.hash_one(key)
+    }
+
+    fn scratch_bytes_max(&self) -> usize {
+        self.scratch_bytes_max.get().copied().unwrap_or(512 << 20)
     }
 
     #[inline]

@@ -58,6 +58,10 @@ impl SlotTable {
         }
     }
 
+    pub(super) fn scratch_bytes_max(&self) -> usize {
+        self.shared.scratch_bytes_max()
+    }
+
     /// How many entries of which sort there are.
     #[must_use]
     pub fn tally(&self) -> Tally {

@@ -135,6 +135,12 @@ impl<'a> Tx<'a> {
         self.now_unix_ms
     }
 
+    /// How many bytes the command may take for its own work.
+    #[must_use]
+    pub fn scratch_bytes_max(&self) -> usize {
+        self.table.scratch_bytes_max()
+    }
+
     /// The greatest version that the reply depends on: of entries, and of absences. A clean entry
     /// of a database keyspace counts for nothing, for the database has it.
     #[must_use]

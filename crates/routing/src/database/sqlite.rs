@@ -26,15 +26,14 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
 use super::blob::{LOAD_KEYS_MAX, NOW, Statements};
 use super::{Database, Failure, Outcome, Ownership, Settled, Stamp, Together, Value, Write};
 use crate::keyspace::{Definition, StoreSettings};
+use crate::quantity::Span;
 use row::{integer, rejection, stamp, value};
-
-/// How long opening a store waits for the file.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
     name: String,
     ownership: Ownership,
+    open_timeout: Span,
     tombstone_keep_ms: i64,
     reads: Pool,
     writes: Pool,
@@ -59,7 +58,8 @@ impl SqliteStore {
             .url
             .strip_prefix("sqlite://")
             .ok_or("url must begin with sqlite://")?;
-        let options = options(Path::new(path))?;
+        let timeout = settings.open_timeout;
+        let options = options(Path::new(path), timeout.0)?;
         let opened = async {
             let mut connection = SqliteConnection::connect_with(&options).await?;
             let take_over = settings.take_over.as_deref();
@@ -68,9 +68,9 @@ impl SqliteStore {
             connection.close().await?;
             Ok::<_, ownership::ClaimError>(claimed)
         };
-        let claimed = tokio::time::timeout(OPEN_TIMEOUT, opened)
+        let claimed = tokio::time::timeout(timeout.0, opened)
             .await
-            .map_err(|_| format!("{path} did not open within {OPEN_TIMEOUT:?}"))?
+            .map_err(|_| format!("{path} did not open within {timeout}"))?
             .map_err(|error| format!("{path}: {error}"))?;
         // SQLite has one writer at a time. Who waits for the file's lock asks again and again, and
         // may be passed over; who waits for the one connection has its turn.
@@ -81,6 +81,7 @@ impl SqliteStore {
             reads: Pool::new(for_reads, &options, &claimed),
             writes: Pool::new(for_writes, &options, &claimed),
             ownership: claimed,
+            open_timeout: timeout,
             tombstone_keep_ms: i64::try_from(settings.tombstone_keep.as_millis())
                 .unwrap_or(i64::MAX),
             tables: Mutex::default(),
@@ -104,18 +105,19 @@ impl SqliteStore {
     /// # Errors
     /// Why it cannot be made.
     pub async fn make_table(&self, definition: &Definition) -> Result<(), String> {
+        let timeout = self.open_timeout;
         let made = async {
-            let mut connection = self.writes.acquire(OPEN_TIMEOUT).await?;
+            let mut connection = self.writes.acquire(timeout.0).await?;
             self.table(connection.get(), definition)
                 .await
                 .map_err(not_done)?;
             connection.keep();
             Ok::<_, Failure>(())
         };
-        let within = tokio::time::timeout(OPEN_TIMEOUT, made).await;
+        let within = tokio::time::timeout(timeout.0, made).await;
         let failed = |why: String| format!("table {}: {why}", definition.table);
         within
-            .map_err(|_| failed(format!("not made within {OPEN_TIMEOUT:?}")))?
+            .map_err(|_| failed(format!("not made within {timeout}")))?
             .map_err(|failure| failed(failure.to_string()))
     }
 
@@ -217,7 +219,7 @@ impl Drop for Borrowed {
     }
 }
 
-fn options(path: &Path) -> Result<SqliteConnectOptions, String> {
+fn options(path: &Path, timeout: Duration) -> Result<SqliteConnectOptions, String> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -230,7 +232,7 @@ fn options(path: &Path) -> Result<SqliteConnectOptions, String> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(OPEN_TIMEOUT))
+        .busy_timeout(timeout))
 }
 
 /// Connections, each checked when it is made. The pool tries again where a check fails, so the

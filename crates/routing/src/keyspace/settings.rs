@@ -167,6 +167,9 @@ pub struct StoreSettings {
     /// Connections of this node, at most; one of them writes, for SQLite has one writer at a time.
     #[serde(default = "defaults::max_connections")]
     pub max_connections: u32,
+    /// How long it may take to open the database, or to make a table.
+    #[serde(default = "defaults::open_timeout")]
+    pub open_timeout: Span,
     /// How long the row of a removed key stays, by the database's clock.
     #[serde(default = "defaults::tombstone_keep")]
     pub tombstone_keep: Span,
@@ -195,6 +198,9 @@ mod defaults {
     }
     pub(super) fn max_connections() -> u32 {
         16
+    }
+    pub(super) fn open_timeout() -> Span {
+        Span::from_secs(5)
     }
     pub(super) fn tombstone_keep() -> Span {
         Span::from_secs(86_400)
@@ -273,6 +279,15 @@ pub fn check_store(
     if !(2..=1_024).contains(&connections) {
         let problem = format!("must be from 2 to 1024, not {connections}");
         return bad("max_connections", problem);
+    }
+    let (open, least, most) = (
+        store.open_timeout,
+        Span::from_millis(10),
+        Span::from_secs(600),
+    );
+    if !(least..=most).contains(&open) {
+        let problem = format!("must be from {least} to {most}, not {open}");
+        return bad("open_timeout", problem);
     }
     let here = keyspaces
         .iter()
@@ -628,6 +643,7 @@ mod tests {
         let mut store = StoreSettings {
             url: "sqlite://x.db".into(),
             max_connections: 16,
+            open_timeout: Span::from_secs(5),
             tombstone_keep: Span::from_secs(500),
             take_over: None,
         };

@@ -66,6 +66,10 @@ impl Host for Node {
         Arc::clone(&self.world.keyspaces)
     }
 
+    fn retry_max(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
     fn database(&self, _store: &str) -> Result<Rc<dyn Database>, String> {
         Ok(Rc::new(Handle(Rc::clone(&self.world.database))))
     }

@@ -30,6 +30,7 @@ impl SqliteFile {
         let settings = StoreSettings {
             url: format!("sqlite://{}", path.display()),
             max_connections: 4,
+            open_timeout: Span::from_secs(5),
             tombstone_keep: Span::from_secs(86_400),
             take_over: None,
         };

@@ -6,9 +6,6 @@ use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::Tx;
 
-/// What the table of lengths may take; Redis allows `proto-max-bulk-len`.
-const TABLE_BYTES_MAX: usize = 512 << 20;
-
 /// `LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN]`
 pub(in crate::command) fn lcs<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (first, second) = (args.key()?, args.key()?);
@@ -31,7 +28,7 @@ pub(in crate::command) fn lcs<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> An
     if places && length_alone {
         return Err("ERR If you want both the length and indexes, please just use IDX.".into());
     }
-    let lengths = Lengths::new(&first, &second)?;
+    let lengths = Lengths::new(&first, &second, tx.scratch_bytes_max())?;
     let length = lengths.at(first.len(), second.len());
     if places {
         let matches = lengths.matches().into_iter();
@@ -68,10 +65,15 @@ struct Match {
 }
 
 impl<'a> Lengths<'a> {
-    fn new(first: &'a [u8], second: &'a [u8]) -> Result<Lengths<'a>, CommandError> {
+    /// The table takes `bytes_max` at most; Redis allows `proto-max-bulk-len`.
+    fn new(
+        first: &'a [u8],
+        second: &'a [u8],
+        bytes_max: usize,
+    ) -> Result<Lengths<'a>, CommandError> {
         let width = second.len() + 1;
         let cells = (first.len() + 1).checked_mul(width);
-        let Some(cells) = cells.filter(|&cells| cells <= TABLE_BYTES_MAX / size_of::<u32>()) else {
+        let Some(cells) = cells.filter(|&cells| cells <= bytes_max / size_of::<u32>()) else {
             return Err("ERR Insufficient memory, transient memory for LCS exceeds \
                         proto-max-bulk-len"
                 .into());

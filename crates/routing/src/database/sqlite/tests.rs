@@ -19,6 +19,7 @@ fn file() -> File {
             folder.path().join("data/quorate.db").display()
         ),
         max_connections: 4,
+        open_timeout: Span::from_secs(5),
         tombstone_keep: Span::from_secs(86_400),
         take_over: None,
     };
@@ -38,7 +39,7 @@ impl File {
     /// A connection from outside, as a user of the database has one.
     async fn outside(&self) -> SqliteConnection {
         let path = self.settings.url.strip_prefix("sqlite://").unwrap();
-        SqliteConnection::connect_with(&options(Path::new(path)).unwrap())
+        SqliteConnection::connect_with(&options(Path::new(path), Duration::from_secs(5)).unwrap())
             .await
             .unwrap()
     }
@@ -421,7 +422,7 @@ async fn another_cluster_is_refused_until_it_takes_over_and_then_wins() {
     assert_eq!(late, [Outcome::Refused(first)]);
 
     // A new connection of the old cluster finds out before it sends anything.
-    let options = options(Path::new(&file.settings.url[9..])).unwrap();
+    let options = options(Path::new(&file.settings.url[9..]), Duration::from_secs(5)).unwrap();
     let reopened = Pool::new(1, &options, &ours.ownership);
     let Err(Failure::NotDone(why)) = reopened.acquire(Duration::from_millis(300)).await else {
         panic!("a connection of the old cluster")
