@@ -195,6 +195,16 @@ fn rules_between_settings_are_checked() {
         "must be from 1 to 1000000, not 0",
     );
     expect(
+        "[timings]\ndatabase_retry_max = \"100ms\"\n",
+        2,
+        "must be from 250ms to 1h, not 100ms",
+    );
+    expect(
+        "[store.main]\nurl = \"sqlite://x\"\nopen_timeout = \"0\"\n",
+        3,
+        "store.main.open_timeout: must be from 10ms to 10m, not 0ms",
+    );
+    expect(
         "[[keyspace]]\nname = \"a\"\nmatch = \"a*\"\n\n\
          [[keyspace]]\nname = \"b\"\nmatch = \"a*\"\n",
         7,
@@ -202,9 +212,17 @@ fn rules_between_settings_are_checked() {
     );
 }
 
+/// Each file is refused with this message.
+fn refused(files: &[(&str, &str)]) {
+    for (text, said) in files {
+        let (line, message) = file_error(text);
+        assert_eq!((line > 1, message.as_str()), (true, *said));
+    }
+}
+
 #[test]
-fn the_spans_between_nodes_go_together() {
-    for (text, said) in [
+fn the_spans_of_gossip_and_metadata_go_together() {
+    refused(&[
         (
             "[gossip]\nprobe_timeout = \"126ms\"\n",
             "gossip.probe_period: must be at least twice gossip.probe_timeout, which is 126ms, \
@@ -238,6 +256,12 @@ fn the_spans_between_nodes_go_together() {
             "metadata.propose_timeout: must be at least metadata.election_max, which is 750ms, \
              not 500ms",
         ),
+    ]);
+}
+
+#[test]
+fn the_spans_of_failover_and_of_streams_go_together() {
+    refused(&[
         (
             "[failover]\nretry = \"1100ms\"\n",
             "failover.outcome_timeout: must be at least twice failover.retry, which is 1100ms, \
@@ -270,10 +294,7 @@ fn the_spans_between_nodes_go_together() {
             "[peers]\nconnections_max = 1000\n",
             "peers.connections_max: must be at least peers.nodes_max, which is 1024, not 1000",
         ),
-    ] {
-        let (line, message) = file_error(text);
-        assert_eq!((line > 1, message.as_str()), (true, said));
-    }
+    ]);
 }
 
 #[test]
