@@ -13,6 +13,9 @@ use crate::quantity::{Size, Span};
 
 /// The most keyspaces that a cluster has.
 const KEYSPACES_MAX: usize = 1_024;
+/// What a keyspace must not be called: its table would be `quorate_store`, in which each store says
+/// whose it is.
+const NAME_TAKEN: &str = "store";
 /// The longest name of a keyspace, and the longest prefix.
 const NAME_BYTES_MAX: usize = 128;
 /// The most bytes of a value that any store is asked to take.
@@ -271,10 +274,7 @@ pub fn check_store(
     keyspaces: &[KeyspaceSettings],
 ) -> Result<(), BadSetting> {
     check_name("", name)?;
-    if !store.url.starts_with("sqlite://") {
-        let problem = format!("must begin with sqlite://, not {:?}", store.url);
-        return bad("url", problem);
-    }
+    check_url(&store.url)?;
     let connections = store.max_connections;
     if !(2..=1_024).contains(&connections) {
         let problem = format!("must be from 2 to 1024, not {connections}");
@@ -305,6 +305,18 @@ pub fn check_store(
     Ok(())
 }
 
+/// A file that is there for all processes, and after them: nothing in memory, nothing without a name.
+fn check_url(url: &str) -> Result<(), BadSetting> {
+    match url.strip_prefix("sqlite://") {
+        None => bad("url", format!("must begin with sqlite://, not {url:?}")),
+        Some(path) if path.is_empty() || path.starts_with(":memory:") => bad(
+            "url",
+            format!("must name a file, as in sqlite://data/quorate.db, not {url:?}"),
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
 fn check_name(field: &'static str, name: &str) -> Result<(), BadSetting> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
@@ -320,6 +332,10 @@ fn check_one(
     stores: &[&str],
 ) -> Result<Keyspace, BadSetting> {
     check_name("name", &settings.name)?;
+    if settings.name == NAME_TAKEN {
+        let problem = format!("{NAME_TAKEN:?} is taken: stores have a table quorate_{NAME_TAKEN}");
+        return bad("name", problem);
+    }
     let prefix = check_match(&settings.prefix)?;
     check_times(settings)?;
     let jitter = settings.ttl_jitter;
@@ -530,6 +546,10 @@ mod tests {
         assert!(wrong(|k| k.name = "wt".into()).contains("unique"));
         assert!(wrong(|k| k.name = "Users!".into()).contains("a-z"));
         assert_eq!(
+            wrong(|k| k.name = "store".into()),
+            "name: \"store\" is taken: stores have a table quorate_store"
+        );
+        assert_eq!(
             wrong(|k| k.timeout = Span::default()),
             "timeout: must be from 1ms to 1m, not 0ms"
         );
@@ -656,7 +676,9 @@ mod tests {
         assert_eq!(field(&store), "tombstone_keep");
         store.max_connections = 1;
         assert_eq!(field(&store), "max_connections");
-        store.url = "postgres://x".into();
-        assert_eq!(field(&store), "url");
+        for url in ["postgres://x", "sqlite://", "sqlite://:memory:"] {
+            store.url = url.into();
+            assert_eq!(field(&store), "url", "{url}");
+        }
     }
 }
