@@ -19,10 +19,11 @@ use crate::error::{Error, Lost, Refusal};
 use crate::host::{Change, Effect, Given, Host, Locked, Mark, Ran, Wait};
 use crate::keyspace::Keyspace;
 use crate::line::{HeldLines, Lines, Turn};
-use crate::load::Load;
+use crate::load::{Load, Loads};
 use crate::metrics::Metrics;
 use crate::mode::standing::{Standing, UnderWay, standing};
 use crate::mode::{Plan, Planned, Request, Use, write_back, write_through};
+use crate::notice::Notices;
 use crate::rule::{Rule, Rules};
 use crate::settle::Doubts;
 
@@ -30,13 +31,14 @@ use crate::settle::Doubts;
 pub struct Cache<H: Host> {
     pub(crate) host: H,
     pub(crate) lines: Lines,
-    pub(crate) loads: RefCell<BTreeMap<Bytes, Rc<Load>>>,
+    pub(crate) loads: Loads,
     pub(crate) under_way: RefCell<BTreeMap<Bytes, UnderWay>>,
     pub(crate) dirty: RefCell<Dirty>,
     pub(crate) doubts: RefCell<Doubts>,
     /// Members that are about to stop, as far as this one has heard.
     departing: RefCell<BTreeSet<Member>>,
     pub(crate) metrics: Metrics,
+    pub(crate) notices: Notices,
     pub(crate) rules: Rules,
 }
 
@@ -62,12 +64,13 @@ impl<H: Host> Cache<H> {
         Rc::new(Cache {
             host,
             lines: Lines::new(held),
-            loads: RefCell::default(),
+            loads: Loads::default(),
             under_way: RefCell::default(),
             dirty: RefCell::default(),
             doubts: RefCell::default(),
             departing: RefCell::default(),
             metrics: Metrics::new(),
+            notices: Notices::default(),
             rules,
         })
     }
@@ -113,7 +116,9 @@ impl<H: Host> Cache<H> {
                 Mark::Dirty { definition } => {
                     self.note_dirty(slot, &key, definition, entry.version, entry.bytes, now);
                 }
-                Mark::Doubt { .. } => self.settle_soon(slot, vec![key]),
+                Mark::Doubt { definition, .. } => {
+                    self.settle_soon(slot, vec![(key, definition)]);
+                }
                 Mark::None | Mark::Clean { .. } => {}
             }
         }
@@ -172,19 +177,9 @@ impl<H: Host> Cache<H> {
         let until = self.host.now() + plan.timeout * 3;
         let mut answers: BTreeMap<Bytes, Answer> = BTreeMap::new();
         loop {
-            // What was answered at its load's check stands for one key; several keys must be true
-            // together, so that each must still be.
-            if plan.keys.len() > 1 {
-                answers.retain(|_, answer| !answer.load.is_void());
-            }
-            let given = answers
-                .iter()
-                .map(|(key, it)| (key.clone(), it.value.clone()))
-                .collect();
-            match self
-                .host
-                .lock(plan.slot, |locked| self.read_step(locked, plan, &given))?
-            {
+            match self.host.lock(plan.slot, |locked| {
+                self.read_step(locked, plan, &mut answers)
+            })? {
                 Step::Done { reply, epoch, met } => {
                     let held = self.host.held(plan.slot, epoch, met, Wait::Read).await;
                     return held.map(|()| reply).map_err(unread);
@@ -203,14 +198,23 @@ impl<H: Host> Cache<H> {
         self: &Rc<Self>,
         locked: &mut H::Locked<'_>,
         plan: &Plan<H::Command>,
-        given: &Given,
+        answers: &mut BTreeMap<Bytes, Answer>,
     ) -> Result<Step<H::Reply>, Error> {
         let epoch = match locked.lead() {
-            Err(_) if !self.rules.keeps(Rule::LeaseAtAnswer) && !given.is_empty() => Epoch(0),
+            Err(_) if !self.rules.keeps(Rule::LeaseAtAnswer) && !answers.is_empty() => Epoch(0),
             found => found?,
         };
+        // What was answered at its load's check stands for one key; several keys must be true
+        // together, so that each must still be.
+        if plan.keys.len() > 1 {
+            answers.retain(|_, answer| answer.epoch == epoch && !answer.load.is_void());
+        }
+        let values = answers
+            .iter()
+            .map(|(key, it)| (key.clone(), it.value.clone()));
+        let given: Given = values.collect();
         let now = self.host.unix_ms();
-        let needs = self.needs(locked, plan, given, now, |_| false);
+        let needs = self.needs(locked, plan, &given, now, |_| false);
         if !needs.is_empty() {
             return Ok(Step::Needs(needs));
         }
@@ -218,7 +222,7 @@ impl<H: Host> Cache<H> {
             reply,
             written,
             mut met,
-        } = locked.run(&plan.command, given, now);
+        } = locked.run(&plan.command, &given, now);
         // A read writes nothing but the end of keys that it found past their time.
         let ended = written
             .into_iter()
@@ -368,6 +372,8 @@ impl<H: Host> Cache<H> {
 /// What a load brought and could not leave in the cache.
 pub(crate) struct Answer {
     pub(crate) value: Option<Value>,
+    /// In which it was taken.
+    pub(crate) epoch: Epoch,
     pub(crate) load: Rc<Load>,
 }
 

@@ -43,6 +43,8 @@ struct Queue {
     bytes: u64,
     flushing: bool,
     hurry: Rc<Signal>,
+    /// Fires when something is due before all that was.
+    sooner: Rc<Signal>,
 }
 
 /// A dirty key as a `KEYSPACE FLUSH` met it.
@@ -55,6 +57,10 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
+    pub(crate) fn key(&self) -> &Bytes {
+        &self.key
+    }
+
     /// By which it is to be flushed.
     pub(crate) fn definition(&self) -> DefinitionId {
         self.definition
@@ -96,6 +102,13 @@ impl Dirty {
         queue.bytes += bytes;
         if let Some(place) = place {
             queue.order.insert(place, key.clone());
+            if queue
+                .order
+                .first_key_value()
+                .is_some_and(|(first, _)| *first == place)
+            {
+                std::mem::take(&mut queue.sooner).fire();
+            }
         }
         let waiting = Waiting {
             slot,
@@ -225,6 +238,11 @@ impl Dirty {
     /// Fires when the queue shall be flushed at once.
     pub(crate) fn hurry(&mut self, definition: DefinitionId) -> Rc<Signal> {
         Rc::clone(&self.queues.entry(definition).or_default().hurry)
+    }
+
+    /// Fires when something of the queue is due before all that was.
+    pub(crate) fn sooner(&mut self, definition: DefinitionId) -> Rc<Signal> {
+        Rc::clone(&self.queues.entry(definition).or_default().sooner)
     }
 
     /// The hurry is over when all that waited is on its way.

@@ -144,10 +144,13 @@ impl<H: Host> Cache<H> {
                     Owing::Still => break,
                     Owing::Paid => flushed.keys += 1,
                     Owing::Rejected(reason) => {
-                        let definition =
-                            self.host.keyspaces().definition(one.definition()).cloned();
-                        let store = definition.map_or_else(String::new, |it| it.store.clone());
-                        flushed.rejected = Some(format!("{store}: a row is refused: {reason}"));
+                        let keyspaces = self.host.keyspaces();
+                        let definition = keyspaces.definition(one.definition());
+                        flushed.rejected = definition.map(|definition| {
+                            let Definition { store, table, .. } = &**definition;
+                            let key = one.key().escape_ascii();
+                            format!("{store}: row \"{key}\" of {table} is refused: {reason}")
+                        });
                     }
                     Owing::SlotLost => flushed.end = Err(Refusal::NotPrimary),
                 }
@@ -180,8 +183,9 @@ impl<H: Host> Cache<H> {
             let hurry = self.dirty.borrow_mut().hurry(definition);
             let now = self.host.now();
             if due > now && !hurry.happened() {
-                let hurried = Box::pin(hurry.wait());
-                select(hurried, self.host.sleep(due.since(now))).await;
+                let sooner = self.dirty.borrow_mut().sooner(definition);
+                let woken = select(Box::pin(hurry.wait()), Box::pin(sooner.wait()));
+                select(woken, self.host.sleep(due.since(now))).await;
                 continue;
             }
             let keyspaces = self.host.keyspaces();
@@ -250,7 +254,7 @@ impl<H: Host> Cache<H> {
             self.metrics.store_error(&definition.store);
             failure.to_string()
         })?;
-        self.take_outcomes(definition, &sources, &writes, outcomes)?;
+        self.take_outcomes(definition, &sources, &writes, outcomes);
         Ok(writes.len())
     }
 
@@ -306,9 +310,8 @@ impl<H: Host> Cache<H> {
         sources: &[Source],
         writes: &[Write],
         outcomes: Vec<Outcome>,
-    ) -> Result<(), String> {
+    ) {
         let mut by_slot: BTreeMap<Slot, Vec<(Epoch, Version, Bytes)>> = BTreeMap::new();
-        let mut failed = Ok(());
         for ((source, write), outcome) in sources.iter().zip(writes).zip(outcomes) {
             match outcome {
                 Outcome::Landed | Outcome::AlreadyExactly => {
@@ -316,14 +319,13 @@ impl<H: Host> Cache<H> {
                     let cleared = (source.epoch, source.version, write.key.clone());
                     by_slot.entry(source.slot).or_default().push(cleared);
                 }
-                Outcome::Rejected(reason) => {
-                    tracing::warn!(store = definition.store, reason, "a row is refused");
-                    self.dirty.borrow_mut().rejected(&write.key, reason);
-                }
+                Outcome::Rejected(reason) => self.reject(definition, &write.key, reason),
                 Outcome::Refused(stamp) => {
                     let still = self.host.lock(source.slot, |locked| locked.lead());
                     if still == Ok(source.epoch) {
-                        failed = Err(self.foreign(&definition.store, stamp).to_string());
+                        // Raised from outside: this row alone is not ours to write any more.
+                        let reason = self.foreign(definition, &write.key, stamp);
+                        self.dirty.borrow_mut().rejected(&write.key, reason);
                     }
                 }
             }
@@ -331,7 +333,16 @@ impl<H: Host> Cache<H> {
         for (slot, landed) in by_slot {
             self.clear_marks(slot, definition, landed);
         }
-        failed
+    }
+
+    /// The database refuses the row for itself.
+    fn reject(&self, definition: &Definition, key: &Bytes, reason: String) {
+        if let Some(silent) = self.notices.due("rejected", definition.id, self.host.now()) {
+            let Definition { store, table, .. } = definition;
+            let key = key.escape_ascii();
+            tracing::warn!(store, table, %key, reason, silent, "a row is refused");
+        }
+        self.dirty.borrow_mut().rejected(key, reason);
     }
 
     fn clear_marks(

@@ -17,6 +17,7 @@ mod line;
 mod load;
 mod metrics;
 mod mode;
+mod notice;
 mod prepare;
 pub mod quantity;
 pub mod route;

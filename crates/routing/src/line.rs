@@ -93,6 +93,11 @@ impl Lines {
         Some(turns)
     }
 
+    /// Whether nobody stands in the line of the key.
+    pub(crate) fn is_free(&self, key: &Bytes) -> bool {
+        !self.0.lines.borrow().contains_key(key)
+    }
+
     /// Those who wait for a key of the slots need wait no longer: they have other primaries.
     pub(crate) fn lose(&self, slots: &BTreeSet<Slot>) {
         let lines = self.0.lines.borrow();

@@ -30,6 +30,18 @@ struct Question {
     seen: Option<Version>,
 }
 
+/// What came of asking the database about keys.
+pub(crate) struct Prepared {
+    /// In which the answers were taken.
+    pub(crate) epoch: Epoch,
+    /// What came back and could not be left in the cache.
+    pub(crate) given: Given,
+    /// The keys of which no more is known than before, each with its own reason.
+    pub(crate) failed: Failed,
+}
+
+type Failed = BTreeMap<Bytes, Error>;
+
 /// What is to be done for the keys, as one locked step found it.
 struct Sighted {
     epoch: Epoch,
@@ -75,27 +87,28 @@ impl<H: Host> Cache<H> {
             if self.host.now() >= until {
                 return Err(Error::NoTurn);
             }
-            let keys: Vec<_> = plan
-                .keys
-                .iter()
-                .filter(|planned| needs.contains(&planned.key))
-                .filter_map(|planned| Some((planned.key.clone(), planned.ruled.clone()?)))
+            let keys: Vec<_> = needs
+                .into_iter()
+                .filter_map(|key| plan.rule(&key).cloned().map(|rule| (key, rule)))
                 .collect();
-            let flush = |key: &Bytes| {
-                plan.keys
-                    .iter()
-                    .any(|planned| planned.key == *key && dirty_first(planned))
-            };
-            let (epoch, answers) = self
+            let flush = |key: &Bytes| plan.planned(key).is_some_and(&dirty_first);
+            let prepared = self
                 .prepare(plan.slot, &keys, plan.timeout, flush, |_| false)
                 .await?;
-            given_in = Some(epoch);
-            given.extend(answers);
+            if let Some(error) = prepared.failed.into_values().next() {
+                return Err(error);
+            }
+            given_in = Some(prepared.epoch);
+            given.extend(prepared.given);
         }
     }
 
     /// Asks the database about the keys, whose turns the caller holds. What comes back is in the
-    /// cache afterwards; what could not be left there is in the answer.
+    /// cache afterwards; what could not be left there is in the answer. Of what fails for one key,
+    /// the others know nothing.
+    ///
+    /// # Errors
+    /// What concerns the slot, and so all keys.
     pub(crate) async fn prepare(
         self: &Rc<Self>,
         slot: Slot,
@@ -103,24 +116,30 @@ impl<H: Host> Cache<H> {
         timeout: Duration,
         flush: impl Fn(&Bytes) -> bool,
         is_void: impl Fn(&Bytes) -> bool,
-    ) -> Result<(Epoch, Given), Error> {
+    ) -> Result<Prepared, Error> {
+        let mut failed = Failed::new();
         for _ in 0..ROUNDS_MAX {
-            let sighted = self.sight(slot, keys, &flush)?;
+            let sighted = self.sight(slot, keys, &flush, &mut failed)?;
+            let epoch = sighted.epoch;
             if !sighted.dirty.is_empty() {
-                self.flush_first(slot, sighted.epoch, sighted.dirty, timeout)
+                self.flush_first(slot, epoch, sighted.dirty, timeout, &mut failed)
                     .await?;
                 continue;
             }
-            if sighted.questions.is_empty() {
-                return Ok((sighted.epoch, Given::new()));
+            let mut given = Given::new();
+            if !sighted.questions.is_empty() {
+                let answers = self.question(&sighted.questions, timeout).await;
+                let rule_kept = self.rules.keeps(Rule::VoidLoads);
+                let is_void = |key: &Bytes| rule_kept && is_void(key);
+                given = self.host.lock(slot, |locked| {
+                    self.take_answers(locked, slot, &sighted, answers, &is_void, &mut failed)
+                })?;
             }
-            let values = self.question(&sighted.questions, timeout).await?;
-            let rule_kept = self.rules.keeps(Rule::VoidLoads);
-            let is_void = |key: &Bytes| rule_kept && is_void(key);
-            let answers = self.host.lock(slot, |locked| {
-                self.take_answers(locked, slot, &sighted, values, &is_void)
-            })?;
-            return Ok((sighted.epoch, answers));
+            return Ok(Prepared {
+                epoch,
+                given,
+                failed,
+            });
         }
         Err(Error::NoTurn)
     }
@@ -130,16 +149,13 @@ impl<H: Host> Cache<H> {
         slot: Slot,
         keys: &[(Bytes, Ruled)],
         flush: &impl Fn(&Bytes) -> bool,
+        failed: &mut Failed,
     ) -> Result<Sighted, Error> {
         let keyspaces = self.host.keyspaces();
         let now = self.host.unix_ms();
-        let by_number = |id| {
-            keyspaces.definition(id).cloned().ok_or_else(|| {
-                Error::store(
-                    "unknown",
-                    format!("an entry carries definition {id}, which is gone"),
-                )
-            })
+        let gone = |id| {
+            let reason = format!("an entry carries definition {id}, which is gone");
+            Error::store("unknown", reason)
         };
         self.host.lock(slot, |locked| {
             let epoch = locked.lead()?;
@@ -149,6 +165,9 @@ impl<H: Host> Cache<H> {
                 dirty: Vec::new(),
             };
             for (key, rule) in keys {
+                if failed.contains_key(key) {
+                    continue;
+                }
                 let entry = locked.entry(key);
                 let seen = entry.map(|entry| entry.version);
                 let found = standing(entry.as_ref(), &rule.keyspace, &rule.definition, None, now);
@@ -162,22 +181,33 @@ impl<H: Host> Cache<H> {
                         seen,
                     });
                 };
-                match entry.map(|entry| entry.mark) {
+                let carried = match entry.map(|entry| entry.mark) {
                     Some(Mark::Dirty { definition })
                         if flush(key) || found == Standing::DirtyElsewhere =>
                     {
-                        let version = seen.expect("a dirty entry has a version");
-                        sighted
-                            .dirty
-                            .push((key.clone(), by_number(definition)?, version));
+                        Some((definition, None))
                     }
-                    Some(Mark::Doubt { definition, stamp }) => {
-                        let fresh = self.rules.keeps(Rule::FreshStamp);
-                        let barrier = if fresh { locked.fresh_stamp()? } else { stamp };
-                        ask(by_number(definition)?, Some(barrier));
+                    Some(Mark::Doubt { definition, stamp }) => Some((definition, Some(stamp))),
+                    _ if found == Standing::Missing => {
+                        ask(Arc::clone(&rule.definition), None);
+                        None
                     }
-                    _ if found == Standing::Missing => ask(Arc::clone(&rule.definition), None),
-                    _ => {}
+                    _ => None,
+                };
+                let Some((number, doubt)) = carried else {
+                    continue;
+                };
+                let Some(definition) = keyspaces.definition(number).cloned() else {
+                    failed.insert(key.clone(), gone(number));
+                    continue;
+                };
+                if let Some(stamp) = doubt {
+                    let fresh = self.rules.keeps(Rule::FreshStamp);
+                    let barrier = if fresh { locked.fresh_stamp()? } else { stamp };
+                    ask(definition, Some(barrier));
+                } else {
+                    let version = seen.expect("a dirty entry has a version");
+                    sighted.dirty.push((key.clone(), definition, version));
                 }
             }
             Ok(sighted)
@@ -189,7 +219,7 @@ impl<H: Host> Cache<H> {
         &self,
         questions: &[Question],
         timeout: Duration,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    ) -> Vec<Result<Option<Value>, Error>> {
         let until_unix_ms = self.host.unix_ms() + timeout.as_millis() as u64;
         let until = self.host.now() + timeout;
         let mut groups: BTreeMap<(u32, bool), Vec<usize>> = BTreeMap::new();
@@ -199,21 +229,31 @@ impl<H: Host> Cache<H> {
                 .or_default()
                 .push(at);
         }
-        let mut values = vec![None; questions.len()];
+        let mut answers = vec![Ok(None); questions.len()];
         for members in groups.into_values() {
             let definition = &questions[members[0]].definition;
             let found = self
                 .ask_group(definition, questions, &members, until, until_unix_ms)
                 .await;
-            let found = found.map_err(|failure| {
-                self.metrics.store_error(&definition.store);
-                Error::store(&definition.store, failure.to_string())
-            })?;
-            for (at, value) in members.into_iter().zip(found) {
-                values[at] = value.map_err(|stamp| self.foreign(&definition.store, stamp))?;
+            match found {
+                Err(failure) => {
+                    let error = Error::store(&definition.store, failure.to_string());
+                    members
+                        .into_iter()
+                        .for_each(|at| answers[at] = Err(error.clone()));
+                }
+                Ok(found) => {
+                    for (at, settled) in members.into_iter().zip(found) {
+                        let key = &questions[at].key;
+                        answers[at] = settled.map_err(|stamp| {
+                            let reason = self.foreign(definition, key, stamp);
+                            Error::store(&definition.store, reason)
+                        });
+                    }
+                }
             }
         }
-        Ok(values)
+        answers
     }
 
     async fn ask_group(
@@ -257,7 +297,7 @@ impl<H: Host> Cache<H> {
         };
         self.metrics
             .store_took(&definition.store, self.host.now().since(started));
-        found
+        found.inspect_err(|_| self.metrics.store_error(&definition.store))
     }
 
     /// The lease is checked here, when the answers are taken, and nothing of what was seen may
@@ -267,8 +307,9 @@ impl<H: Host> Cache<H> {
         locked: &mut H::Locked<'_>,
         slot: Slot,
         sighted: &Sighted,
-        values: Vec<Option<Value>>,
+        answers: Vec<Result<Option<Value>, Error>>,
         is_void: &impl Fn(&Bytes) -> bool,
+        failed: &mut Failed,
     ) -> Result<Given, Error> {
         if self.rules.keeps(Rule::LeaseAtAnswer) && locked.lead()? != sighted.epoch {
             return Err(Error::Refused(Refusal::NotPrimary));
@@ -277,14 +318,24 @@ impl<H: Host> Cache<H> {
         let mut taken = Given::new();
         let mut kept = Given::new();
         let mut effects = Vec::new();
-        for (question, value) in sighted.questions.iter().zip(values) {
+        for (question, answer) in sighted.questions.iter().zip(answers) {
             let now_there = locked.entry(&question.key).map(|entry| entry.version);
             let changed = now_there != question.seen && self.rules.keeps(Rule::VoidLoads);
             if changed || is_void(&question.key) {
                 continue;
             }
             let rule = &question.rule;
-            check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
+            let fits = |value: Option<Value>| {
+                check_size(&rule.keyspace.max_value, &rule.definition, value.as_ref())?;
+                Ok(value)
+            };
+            let value = match answer.and_then(fits) {
+                Ok(value) => value,
+                Err(error) => {
+                    failed.insert(question.key.clone(), error);
+                    continue;
+                }
+            };
             let past = value
                 .as_ref()
                 .and_then(|it| it.expires_at)
@@ -321,15 +372,22 @@ impl<H: Host> Cache<H> {
         Ok(kept)
     }
 
-    /// A row has a greater stamp than the slot's own primary can have.
-    pub(crate) fn foreign(&self, store: &str, stamp: Stamp) -> Error {
+    /// A row has a greater stamp than the slot's own primary can have: an alarm. Gives the words.
+    pub(crate) fn foreign(&self, definition: &Definition, key: &[u8], stamp: Stamp) -> String {
+        let Definition { store, table, .. } = definition;
         self.metrics.foreign_stamp(store);
-        tracing::error!(
-            store,
-            ?stamp,
-            "a row of the store is written by another cluster"
-        );
-        Error::store(store, "is written by another cluster")
+        let key = key.escape_ascii();
+        if let Some(silent) = self.notices.due("foreign", definition.id, self.host.now()) {
+            tracing::error!(
+                store,
+                table,
+                %key,
+                ?stamp,
+                silent,
+                "a row of the store is written by another cluster"
+            );
+        }
+        format!("row \"{key}\" of {table} is written by another cluster")
     }
 
     /// Flushes dirty keys now, whose turns the caller holds.
@@ -339,6 +397,7 @@ impl<H: Host> Cache<H> {
         epoch: Epoch,
         dirty: Vec<(Bytes, Arc<Definition>, Version)>,
         timeout: Duration,
+        failed: &mut Failed,
     ) -> Result<(), Error> {
         let newest = dirty.iter().map(|(_, _, version)| *version).max();
         let newest = newest.expect("there is something to flush");
@@ -349,10 +408,9 @@ impl<H: Host> Cache<H> {
             let flushed = self
                 .flush_keys(&definition, vec![key.clone()], timeout)
                 .await;
-            flushed.map_err(|reason| Error::store(&definition.store, reason))?;
             let rejected = self.dirty.borrow().rejection(&key);
-            if let Some(reason) = rejected {
-                return Err(Error::store(&definition.store, reason));
+            if let Some(reason) = flushed.err().or(rejected) {
+                failed.insert(key, Error::store(&definition.store, reason));
             }
         }
         Ok(())

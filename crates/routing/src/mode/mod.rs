@@ -167,12 +167,16 @@ impl<C> Plan<C> {
             .any(|mode| mode.database_first())
     }
 
-    pub(crate) fn rule(&self, key: &Bytes) -> Option<&Ruled> {
+    pub(crate) fn planned(&self, key: &Bytes) -> Option<&Planned> {
         let at = self
             .keys
             .binary_search_by(|planned| planned.key.cmp(key))
             .ok()?;
-        self.keys[at].ruled.as_ref()
+        Some(&self.keys[at])
+    }
+
+    pub(crate) fn rule(&self, key: &Bytes) -> Option<&Ruled> {
+        self.planned(key)?.ruled.as_ref()
     }
 
     pub(crate) fn key_list(&self) -> Vec<Bytes> {

@@ -53,13 +53,14 @@ pub(super) async fn send<H: Host, R>(
                 // Each attempt has its own deadline, so that the database itself says in time
                 // whether it has begun: only what is sent and not answered is unknown.
                 let span = attempt_until.since(started).as_millis() as u64;
+                let called = cache.host.now();
                 let call = database.store(&writes, Together::All, started_unix_ms + span);
-                cache.ask(attempt_until + GRACE, call).await
+                let outcome = cache.ask(attempt_until + GRACE, call).await;
+                let took = cache.host.now().since(called);
+                cache.metrics.store_took(store, took);
+                outcome.inspect_err(|_| cache.metrics.store_error(store))
             }
         };
-        cache
-            .metrics
-            .store_took(store, cache.host.now().since(started));
         match outcome {
             Ok(outcomes) if outcomes.iter().all(Outcome::is_there) => return Ok(Sent::Landed),
             Ok(outcomes) => return Ok(refused(cache, store, intent, &outcomes, unanswered)),
@@ -69,7 +70,6 @@ pub(super) async fn send<H: Host, R>(
                 last = reason;
             }
         }
-        cache.metrics.store_error(store);
         attempt_until = until;
         cache.host.sleep(plan.timeout / 50).await;
     }
@@ -110,7 +110,7 @@ fn refused<H: Host, R>(
 ) -> Sent {
     let mut error = Error::store(store, "the row was written by another");
     let mut doubt_ends = true;
-    for outcome in outcomes {
+    for (row, outcome) in intent.rows.iter().zip(outcomes) {
         match outcome {
             Outcome::Landed | Outcome::AlreadyExactly => {}
             Outcome::Rejected(reason) => error = Error::store(store, reason.as_str()),
@@ -118,7 +118,8 @@ fn refused<H: Host, R>(
                 doubt_ends = false;
                 let lead = cache.host.lock(intent.slot, |locked| locked.lead());
                 if lead == Ok(intent.epoch) {
-                    error = cache.foreign(store, *stamp);
+                    let reason = cache.foreign(&row.definition, &row.key, *stamp);
+                    error = Error::store(store, reason);
                 }
             }
         }

@@ -145,7 +145,7 @@ fn record<H: Host>(
     }
     let mut effects = Vec::with_capacity(written.len());
     for (key, value) in written {
-        let planned = plan.keys.iter().find(|planned| planned.key == key);
+        let planned = plan.planned(&key);
         let rule = planned.and_then(|planned| planned.ruled.as_ref());
         effects.push(match rule.zip(planned.and_then(own_mode)) {
             None => plain(key, value),

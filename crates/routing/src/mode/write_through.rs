@@ -171,8 +171,9 @@ pub(crate) async fn write_in_turn<H: Host>(
     let result = carry_out(cache, plan, intent).await;
     drop(serving);
     drop(turns);
-    if cache.any_in_doubt(plan.slot, &keys) {
-        cache.settle_soon(plan.slot, keys);
+    let in_doubt = cache.in_doubt(plan.slot, &keys);
+    if !in_doubt.is_empty() {
+        cache.settle_soon(plan.slot, in_doubt);
     }
     result
 }
@@ -244,7 +245,7 @@ fn sort_out<C>(
 ) -> Result<(Vec<Row>, Vec<Effect>), Error> {
     let (mut rows, mut others) = (Vec::new(), Vec::new());
     for (key, value) in written {
-        let planned = plan.keys.iter().find(|planned| planned.key == key);
+        let planned = plan.planned(&key);
         let rule = planned.and_then(|planned| planned.ruled.as_ref());
         let mode = planned.and_then(mode_of);
         match (rule, mode) {
@@ -424,18 +425,6 @@ fn is_ours<H: Host>(locked: &mut H::Locked<'_>, key: &Bytes, ours: Version) -> b
     locked
         .entry(key)
         .is_some_and(|entry| matches!(entry.mark, Mark::Doubt { stamp, .. } if stamp == ours))
-}
-
-impl<H: Host> Cache<H> {
-    fn any_in_doubt(&self, slot: Slot, keys: &[Bytes]) -> bool {
-        self.host.lock(slot, |locked| {
-            locked.lead().is_ok()
-                && keys.iter().any(|key| {
-                    let entry = locked.entry(key);
-                    entry.is_some_and(|entry| matches!(entry.mark, Mark::Doubt { .. }))
-                })
-        })
-    }
 }
 
 /// What a command leaves of a key that has no database.

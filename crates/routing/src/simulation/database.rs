@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use super::sqlite::SqliteFile;
 use super::{Executor, WORLD};
 use crate::database::{Database, Failure, Outcome, Settled, Stamp, Together, Value, Write};
-use crate::keyspace::{Definition, Keyspaces};
+use crate::keyspace::{Definition, DefinitionId, Keyspaces};
 use crate::signal::Signal;
 
 /// What becomes of one call.
@@ -110,6 +110,18 @@ impl SimDatabase {
             .filter(|(found, _)| found == key)
             .map(|(_, value)| value.clone())
             .collect()
+    }
+
+    /// Somebody outside gives the key's row a greater stamp than any of ours.
+    pub(crate) fn raise_from_outside(&self, definition: DefinitionId, key: &Bytes) {
+        let stamp = Stamp {
+            generation: u32::MAX,
+            ..Stamp::default()
+        };
+        let row = Row { stamp, value: None };
+        self.rows
+            .borrow_mut()
+            .insert((definition, key.clone()), row);
     }
 
     fn fate(&self) -> Fate {

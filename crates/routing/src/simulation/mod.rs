@@ -5,10 +5,12 @@
 //! take-over. The database's statements land late, twice or never, and answers get lost.
 
 mod database;
+mod doubts;
 mod executor;
 mod history;
 mod node;
 mod outages;
+mod reads;
 mod schedules;
 mod seeds;
 mod sqlite;

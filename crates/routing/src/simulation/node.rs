@@ -132,10 +132,13 @@ impl SimLocked<'_> {
 impl Locked<Node> for SimLocked<'_> {
     fn lead(&mut self) -> Result<Epoch, Refusal> {
         let world = &self.node.world;
-        let leads = world.primary.get() == self.node.id;
-        leads
-            .then(|| Epoch(world.epoch.get()))
-            .ok_or(Refusal::NotPrimary)
+        if world.primary.get() != self.node.id {
+            return Err(Refusal::NotPrimary);
+        }
+        if world.no_lease.get() {
+            return Err(Refusal::ClusterDown);
+        }
+        Ok(Epoch(world.epoch.get()))
     }
 
     fn outlasts(&self, departing: &BTreeSet<Member>) -> bool {
@@ -247,6 +250,9 @@ impl Locked<Node> for SimLocked<'_> {
     }
 
     fn append(&mut self, effects: Vec<Effect>) -> Result<Version, Refusal> {
+        if self.node.world.no_memory.get() {
+            return Err(Refusal::OutOfMemory);
+        }
         let version = self.fresh_stamp()?;
         self.with(|state| {
             state.apply(version, &effects);

@@ -54,6 +54,10 @@ pub(crate) struct World {
     /// While set, nothing is committed: the copies are out of reach.
     pub(crate) cut_off: Cell<bool>,
     pub(crate) commit_ms: Cell<u64>,
+    /// While set, the primary has no lease.
+    pub(crate) no_lease: Cell<bool>,
+    /// While set, nothing is recorded: there is no memory.
+    pub(crate) no_memory: Cell<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -118,6 +122,8 @@ impl World {
             nodes: RefCell::default(),
             cut_off: Cell::new(false),
             commit_ms: Cell::new(3),
+            no_lease: Cell::new(false),
+            no_memory: Cell::new(false),
         });
         world.start(0);
         world
