@@ -13,7 +13,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// When what was said of which definition last, and how often it was not said since.
 #[derive(Default)]
-pub(crate) struct Notices(RefCell<BTreeMap<(&'static str, DefinitionId), (Time, u64)>>);
+pub(crate) struct Notices(RefCell<Said>);
+
+type Said = BTreeMap<(&'static str, DefinitionId), (Time, u64)>;
 
 impl Notices {
     /// Whether to say it now: the first time, then once in a while. Gives how often it happened

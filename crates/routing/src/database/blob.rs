@@ -71,6 +71,19 @@ impl Statements {
         }
     }
 
+    /// Every one of them, with its places.
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<str>> {
+        let fixed = [
+            &self.store,
+            &self.stamp,
+            &self.settle,
+            &self.row,
+            &self.collect,
+        ];
+        let load = Arc::from(self.load(1).0);
+        fixed.into_iter().cloned().chain([load])
+    }
+
     /// Reads `keys` rows. Few different texts, so that few statements are prepared: the number of
     /// places is a power of two, and the caller fills the rest with a key again.
     pub(super) fn load(&self, keys: usize) -> (String, usize) {

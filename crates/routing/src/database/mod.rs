@@ -117,7 +117,8 @@ pub trait Database {
         until_unix_ms: u64,
     ) -> LocalBoxFuture<'a, Result<Vec<Option<Value>>, Failure>>;
 
-    /// Writes rows in one transaction: for each what became of it.
+    /// Writes rows in one transaction: for each what became of it. Of rows that stand or fall
+    /// together, those behind one that is rejected may be left out.
     fn store<'a>(
         &'a self,
         writes: &'a [Write],

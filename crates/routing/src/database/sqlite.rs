@@ -5,6 +5,7 @@
 
 mod ownership;
 mod row;
+mod write;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,13 +22,14 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection, Row, Sqlite};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Sqlite};
 
 use super::blob::{LOAD_KEYS_MAX, NOW, Statements};
 use super::{Database, Failure, Outcome, Ownership, Settled, Stamp, Together, Value, Write};
 use crate::keyspace::{Definition, StoreSettings};
 use crate::quantity::Span;
-use row::{integer, rejection, stamp, value};
+use row::{integer, value};
+use write::{has_ended, settle_row, store_row};
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
@@ -100,7 +102,7 @@ impl SqliteStore {
         self.writes.pool.close().await;
     }
 
-    /// Makes the table of a definition, if it is not there.
+    /// Makes the table of a definition, if it is not there; one that is must fit.
     ///
     /// # Errors
     /// Why it cannot be made.
@@ -108,9 +110,13 @@ impl SqliteStore {
         let timeout = self.open_timeout;
         let made = async {
             let mut connection = self.writes.acquire(timeout.0).await?;
-            self.table(connection.get(), definition)
-                .await
-                .map_err(not_done)?;
+            let statements = self.table(connection.get(), definition).await;
+            let statements = statements.map_err(not_done)?;
+            // A table of another shape is named now, and not by what fails later.
+            for sql in statements.all() {
+                let sql = AssertSqlSafe(sql).into_sql_str();
+                connection.get().prepare(sql).await.map_err(not_done)?;
+            }
             connection.keep();
             Ok::<_, Failure>(())
         };
@@ -138,6 +144,36 @@ impl SqliteStore {
             .lock()
             .insert(definition.table.clone(), Arc::clone(&statements));
         Ok(statements)
+    }
+
+    async fn store_batch(
+        &self,
+        writes: &[Write],
+        together: Together,
+        until_unix_ms: u64,
+    ) -> Result<Stored, Failure> {
+        self.transaction(until_unix_ms, async move |connection| {
+            let mut outcomes = Vec::with_capacity(writes.len());
+            for write in writes {
+                let statements = self.table(connection, &write.definition).await?;
+                let outcome = store_row(connection, &statements, write).await?;
+                let rejected = matches!(outcome, Outcome::Rejected(_));
+                outcomes.push(outcome);
+                if rejected && has_ended(connection).await? {
+                    let ended = true;
+                    return Ok(Verdict::Undo(Stored { outcomes, ended }));
+                }
+            }
+            let undo = together == Together::All && !outcomes.iter().all(Outcome::is_there);
+            let ended = false;
+            let stored = Stored { outcomes, ended };
+            Ok(if undo {
+                Verdict::Undo(stored)
+            } else {
+                Verdict::Commit(stored)
+            })
+        })
+        .await
     }
 
     /// Runs `body` in a write transaction that starts before the deadline or not at all.
@@ -187,6 +223,13 @@ impl SqliteStore {
         }
         result
     }
+}
+
+/// What became of the rows of a batch.
+struct Stored {
+    outcomes: Vec<Outcome>,
+    /// The last of them ended the transaction: nothing of the batch is there.
+    ended: bool,
 }
 
 /// What a transaction's body wants done with it.
@@ -321,66 +364,6 @@ fn unanswered(error: &sqlx::Error) -> Failure {
     Failure::Unanswered(error.to_string())
 }
 
-async fn store_row(
-    connection: &mut SqliteConnection,
-    statements: &Statements,
-    write: &Write,
-) -> Result<Outcome, sqlx::Error> {
-    let kept = write.value.as_ref();
-    let landed = sqlx::query(AssertSqlSafe(Arc::clone(&statements.store)))
-        .bind(&write.key[..])
-        .bind(i64::from(write.stamp.generation))
-        .bind(integer(write.stamp.version.as_u64()))
-        .bind(kept.map(|value| &*value.kind))
-        .bind(kept.map(|value| &value.bytes[..]))
-        .bind(kept.and_then(|value| value.expires_at).map(integer))
-        .fetch_all(&mut *connection)
-        .await;
-    match landed {
-        Ok(rows) if !rows.is_empty() => return Ok(Outcome::Landed),
-        Ok(_) => {}
-        Err(error) => return rejection(&error).map(Outcome::Rejected).ok_or(error),
-    }
-    // No row changed, which is never success by itself: the row's stamp says what happened.
-    let row = sqlx::query(AssertSqlSafe(Arc::clone(&statements.stamp)))
-        .bind(&write.key[..])
-        .fetch_one(connection)
-        .await?;
-    let found = stamp(&row)?;
-    Ok(if found == write.stamp {
-        Outcome::AlreadyExactly
-    } else {
-        Outcome::Refused(found)
-    })
-}
-
-async fn settle_row(
-    connection: &mut SqliteConnection,
-    statements: &Statements,
-    key: &Bytes,
-    fresh: Stamp,
-) -> Result<Settled, sqlx::Error> {
-    let raised = sqlx::query(AssertSqlSafe(Arc::clone(&statements.settle)))
-        .bind(&key[..])
-        .bind(i64::from(fresh.generation))
-        .bind(integer(fresh.version.as_u64()))
-        .fetch_all(&mut *connection)
-        .await?;
-    if let Some(row) = raised.first() {
-        return Ok(Ok(value(row)?));
-    }
-    let row = sqlx::query(AssertSqlSafe(Arc::clone(&statements.row)))
-        .bind(&key[..])
-        .fetch_one(connection)
-        .await?;
-    let found = stamp(&row)?;
-    Ok(if found == fresh {
-        Ok(value(&row)?)
-    } else {
-        Err(found)
-    })
-}
-
 impl Database for SqliteStore {
     fn name(&self) -> &str {
         &self.name
@@ -434,19 +417,21 @@ impl Database for SqliteStore {
         together: Together,
         until_unix_ms: u64,
     ) -> LocalBoxFuture<'a, Result<Vec<Outcome>, Failure>> {
-        self.transaction(until_unix_ms, async move |connection| {
+        async move {
+            let batch = self.store_batch(writes, together, until_unix_ms).await?;
+            if !batch.ended || together == Together::All {
+                return Ok(batch.outcomes);
+            }
             let mut outcomes = Vec::with_capacity(writes.len());
             for write in writes {
-                let statements = self.table(connection, &write.definition).await?;
-                outcomes.push(store_row(connection, &statements, write).await?);
+                let alone = std::slice::from_ref(write);
+                let stored = self.store_batch(alone, together, until_unix_ms).await;
+                // Those before it are there.
+                let stored = stored.map_err(|failure| Failure::Unanswered(failure.to_string()))?;
+                outcomes.extend(stored.outcomes);
             }
-            let undo = together == Together::All && !outcomes.iter().all(Outcome::is_there);
-            Ok(if undo {
-                Verdict::Undo(outcomes)
-            } else {
-                Verdict::Commit(outcomes)
-            })
-        })
+            Ok(outcomes)
+        }
         .boxed_local()
     }
 

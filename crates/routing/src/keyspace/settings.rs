@@ -305,7 +305,7 @@ pub fn check_store(
     Ok(())
 }
 
-/// A file that is there for all processes, and after them: nothing in memory, nothing without a name.
+/// A file that is there for all processes, and after them: nothing in memory.
 fn check_url(url: &str) -> Result<(), BadSetting> {
     match url.strip_prefix("sqlite://") {
         None => bad("url", format!("must begin with sqlite://, not {url:?}")),

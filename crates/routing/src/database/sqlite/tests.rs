@@ -1,3 +1,5 @@
+mod refused;
+
 use sqlx::Executor;
 
 use super::*;
@@ -231,38 +233,6 @@ async fn one_row_refused_undoes_what_belongs_together_and_nothing_else() {
     assert_eq!(
         load(&database, &["k:1", "k:2"]).await,
         [text("1"), text("two")]
-    );
-}
-
-#[tokio::test]
-async fn a_row_that_breaks_a_constraint_stands_alone() {
-    let file = file();
-    let database = file.open().await;
-    load(&database, &["k:1"]).await;
-    let mut outside = file.outside().await;
-    outside
-        .execute(
-            "CREATE TRIGGER no_poison BEFORE INSERT ON quorate_k WHEN NEW.value = x'bad0'
-             BEGIN SELECT RAISE(ABORT, 'poison'); END;",
-        )
-        .await
-        .unwrap();
-    let poison = Value {
-        kind: "string".into(),
-        bytes: Bytes::from_static(&[0xba, 0xd0]),
-        expires_at: None,
-    };
-    let batch = [
-        write("k:1", at(1, 1), text("1")),
-        write("k:2", at(1, 1), Some(poison)),
-        write("k:3", at(1, 1), text("3")),
-    ];
-    let outcomes = store(&database, &batch).await;
-    let rejected = Outcome::Rejected("poison".to_owned());
-    assert_eq!(outcomes, [Outcome::Landed, rejected, Outcome::Landed]);
-    assert_eq!(
-        load(&database, &["k:1", "k:2", "k:3"]).await,
-        [text("1"), None, text("3")]
     );
 }
 
