@@ -138,6 +138,7 @@ mod tests {
             replication_factor: None,
             write_quorum: None,
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         };
         state.apply(1, &Entry::Form(form));

@@ -159,6 +159,9 @@ impl Newcomer {
             Arc::clone(&gossip) as _,
             links,
         );
+        node.group
+            .set(group.clone())
+            .unwrap_or_else(|_| panic!("a node becomes part of one cluster, once"));
         let modes = modes::start(node, group.clone()).map_err(JoinError::Thread)?;
         start(&driver, node);
         let (joined, is_joined) = watch::channel(false);
@@ -190,6 +193,7 @@ fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>) {
     let knows = Arc::clone(node);
     driver.start(move |state| {
         knows.store.key(state.hash_seed());
+        compare_on_loss(state, &knows.settings);
         knows
             .modes
             .set_keyspaces(keyspaces_of(state, &knows.settings));
@@ -410,6 +414,7 @@ fn beginning(settings: &Settings) -> BootstrapSettings {
         replication_factor: cluster.replication_factor,
         write_quorum: cluster.write_quorum,
         read_quorum: cluster.read_quorum,
+        on_loss: cluster.on_loss,
         documents: vec![(
             modes::KEYSPACES.to_owned(),
             own_keyspaces(settings).to_bytes().into(),
@@ -439,6 +444,17 @@ fn keyspaces_of(state: &State, settings: &Settings) -> Document {
         );
     }
     known
+}
+
+/// Says so where the configuration's `on_loss` is not what the cluster has.
+fn compare_on_loss(state: &State, settings: &Settings) {
+    let in_force = state.on_loss();
+    if let Some(own) = settings.cluster.on_loss.filter(|own| *own != in_force) {
+        tracing::warn!(
+            configuration = %own, cluster = %in_force,
+            "the on_loss of the configuration is not that of the cluster, which is in force"
+        );
+    }
 }
 
 fn replication_settings(settings: &Settings) -> replication::Settings {

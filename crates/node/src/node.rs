@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use cluster::metadata::Group;
 use cluster::transport::Calls;
 use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};
 use rand::RngExt;
@@ -43,6 +44,8 @@ pub struct Node {
     pub topology: Topology,
     /// How the other nodes are asked, once this one looks for them.
     pub calls: OnceLock<Arc<dyn Calls>>,
+    /// The metadata group, likewise.
+    pub group: OnceLock<Group>,
     /// When the node started.
     pub started: Time,
     /// The most memory that was seen in use, in bytes.
@@ -85,6 +88,7 @@ impl Node {
             departures: Departures::default(),
             topology,
             calls: OnceLock::new(),
+            group: OnceLock::new(),
             started: clock::now(),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),

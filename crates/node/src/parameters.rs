@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use cluster::metadata::{Entry, OnLoss};
 
 use crate::config::Settings;
 use crate::node::Node;
@@ -57,21 +58,35 @@ type Get = fn(&Node) -> String;
 /// Takes a new value, or says why not.
 type Set = fn(&Node, &str) -> Result<(), String>;
 
+/// What the metadata group is to decide for this value, or why it is none.
+type Decision = fn(&str) -> Result<Entry, String>;
+
 /// One parameter.
 pub struct Parameter {
-    /// Its name in `redis.conf`.
+    /// Its name in `redis.conf`, or a name of our own.
     pub name: &'static str,
     /// Reads it.
     pub get: Get,
-    /// Changes it; none for what is fixed while the process runs.
-    pub set: Option<Set>,
+    /// How it is changed.
+    pub change: Change,
+}
+
+/// How a parameter is changed.
+#[derive(Clone, Copy)]
+pub enum Change {
+    /// Not while the process runs.
+    Never,
+    /// At once, at this node.
+    Here(Set),
+    /// For the whole cluster, by its metadata group.
+    Everywhere(Decision),
 }
 
 const fn fixed(name: &'static str, get: Get) -> Parameter {
     Parameter {
         name,
         get,
-        set: None,
+        change: Change::Never,
     }
 }
 
@@ -79,7 +94,15 @@ const fn changeable(name: &'static str, get: Get, set: Set) -> Parameter {
     Parameter {
         name,
         get,
-        set: Some(set),
+        change: Change::Here(set),
+    }
+}
+
+const fn of_cluster(name: &'static str, get: Get, decision: Decision) -> Parameter {
+    Parameter {
+        name,
+        get,
+        change: Change::Everywhere(decision),
     }
 }
 
@@ -129,13 +152,18 @@ pub const PARAMETERS: &[Parameter] = &[
         |node| node.store.policy().name().to_owned(),
         |node, text| {
             let known = node.store.set_policy(text);
-            known.then_some(()).ok_or_else(|| {
-                let names: Vec<_> = POLICIES.iter().map(|policy| policy.name()).collect();
-                format!(
-                    "argument(s) must be one of the following: {}",
-                    names.join(", ")
-                )
-            })
+            let names = || POLICIES.iter().map(|policy| policy.name());
+            known
+                .then_some(())
+                .ok_or_else(|| one_of(&names().collect::<Vec<_>>()))
+        },
+    ),
+    of_cluster(
+        "on-loss",
+        |node| node.topology.map().state().on_loss().to_string(),
+        |text| {
+            let on_loss = text.to_ascii_lowercase().parse().map(Entry::OnLoss);
+            on_loss.map_err(|_| one_of(&OnLoss::ALL.map(OnLoss::name)))
         },
     ),
     fixed("port", |node| node.settings.node.port.to_string()),
@@ -205,6 +233,11 @@ pub const PARAMETERS: &[Parameter] = &[
         },
     ),
 ];
+
+fn one_of(names: &[&str]) -> String {
+    let names = names.join(", ");
+    format!("argument(s) must be one of the following: {names}")
+}
 
 fn yes_or_no(on: bool) -> String {
     if on { "yes" } else { "no" }.to_owned()
@@ -283,7 +316,9 @@ mod tests {
     fn what_can_be_set_is_what_is_shown_afterwards() {
         let node = Node::alone(Settings::default());
         for parameter in PARAMETERS {
-            let Some(set) = parameter.set else { continue };
+            let Change::Here(set) = parameter.change else {
+                continue;
+            };
             let shown = (parameter.get)(&node);
             set(&node, &shown).unwrap();
             assert_eq!((parameter.get)(&node), shown, "{}", parameter.name);

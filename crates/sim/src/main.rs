@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use cluster::metadata::OnLoss;
 use sim::{Run, Without, run};
 
 /// Simulates a cluster under faults.
@@ -27,6 +28,10 @@ struct Arguments {
     /// Leaves a rule of the protocol out.
     #[arg(long, value_parser = without)]
     without: Option<Without>,
+    /// What becomes of slots that may have lost something: accept or wait, if the seed is not to
+    /// decide.
+    #[arg(long)]
+    on_loss: Option<OnLoss>,
     /// Prints what happens.
     #[arg(long)]
     trace: bool,
@@ -56,6 +61,7 @@ fn run_of(arguments: &Arguments, seed: u64) -> Run {
         steps: arguments.steps,
         trace: arguments.trace && arguments.seed.is_some(),
         without: arguments.without,
+        on_loss: arguments.on_loss,
     }
 }
 
@@ -79,12 +85,14 @@ fn replay(arguments: &Arguments, seed: u64, out: &mut impl Write) -> std::io::Re
 fn try_many(arguments: &Arguments, out: &mut impl Write) -> std::io::Result<bool> {
     let first = arguments.from.unwrap_or_else(random_seed);
     writeln!(out, "{} seeds from {first} on", arguments.count)?;
-    let (mut failed, mut called, mut answered, mut excused, mut steps) = (0, 0, 0, 0, 0);
+    let (mut failed, mut called, mut answered, mut steps) = (0, 0, 0, 0);
+    let (mut excused, mut accepted) = (0, 0);
     for seed in first..first + arguments.count {
         let outcome = run(&run_of(arguments, seed));
         called += outcome.operations.0;
         answered += outcome.operations.1;
         excused += outcome.excused;
+        accepted += outcome.accepted;
         steps += outcome.steps;
         if let Some(failure) = outcome.failure {
             failed += 1;
@@ -95,7 +103,7 @@ fn try_many(arguments: &Arguments, out: &mut impl Write) -> std::io::Result<bool
     writeln!(
         out,
         "{failed} failed; {steps} steps, {called} operations, {answered} answered, {excused} slots \
-         excused"
+         excused, losses accepted {accepted} times"
     )?;
     Ok(failed == 0)
 }

@@ -6,7 +6,7 @@ use sim::{Run, Without, run};
 
 /// With this left out, this seed fails. That both sets commit, and that grants end with the
 /// promise, is shown by two of the schedules, which chance does not meet often enough.
-const NEEDED: [(Without, u64); 12] = [
+const NEEDED: [(Without, u64); 13] = [
     (Without::Rule(Rule::NewSetHoldsAll), 466),
     (Without::Rule(Rule::OldTermsAreRefused), 9),
     (
@@ -19,6 +19,7 @@ const NEEDED: [(Without, u64); 12] = [
     (Without::Rule(Rule::WaitersEndWithTheirEpoch), 3),
     (Without::Rule(Rule::GreatestLast), 7),
     (Without::Rule(Rule::QuorumSeals), 12),
+    (Without::Rule(Rule::LossWaits), 35),
     (Without::Rule(Rule::GroupLease), 714),
     (Without::Incarnations, 4),
     (Without::Revs, 273),

@@ -1,6 +1,7 @@
 //! The coordinator of changes of primary: runs where the metadata group is led.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Driver, Waiting};
 use crate::metadata::{Applied, Entry, State};
@@ -15,6 +16,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         let state = Arc::clone(&self.seen.borrow());
         let Some(term) = self.metadata.leads() else {
             *self.coordinator.lock() = None;
+            self.waiting.store(0, Ordering::Relaxed);
             return;
         };
         if state.lineage().is_none() {
@@ -37,14 +39,10 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 
     fn carry_out(self: &Arc<Self>, now: Time, term: u64, orders: Orders) {
-        if !orders.lost.is_empty() {
-            let slots = orders.lost.len();
-            tracing::warn!(
-                slots,
-                "slots go on although records may be lost with their members"
-            );
-            metrics::counter!("quorate_slots_lost_total").increment(slots as u64);
-        }
+        log_waiting(
+            self.waiting.swap(orders.waiting, Ordering::Relaxed),
+            orders.waiting,
+        );
         for (member, message) in orders.sends {
             self.replicas.coordinate(now, &member, message);
         }
@@ -97,6 +95,19 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             *known = (fingerprint, Arc::new(order));
         }
         Arc::clone(&known.1)
+    }
+}
+
+/// Says how many slots wait for an operator, whenever that changes.
+fn log_waiting(before: usize, slots: usize) {
+    match (before, slots) {
+        (before, slots) if before == slots => {}
+        (_, 0) => tracing::info!("no slot waits for an operator any more"),
+        (_, slots) => tracing::warn!(
+            slots,
+            "slots wait until an operator sets on_loss to accept: acknowledged writes may be lost \
+             with their members"
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ mod group_lease;
 mod links;
 mod view;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub struct Driver<T: Table, K: Waiting> {
     links: Arc<dyn Links>,
     /// The coordinator and the term of the metadata group in which it leads.
     coordinator: Mutex<Option<(u64, Coordinator)>>,
+    /// How many slots wait for an operator, as the coordinator has said last.
+    waiting: AtomicUsize,
     /// The state that the replicas were told of.
     seen: watch::Sender<Arc<State>>,
     ring: Mutex<(u64, Arc<Vec<Vec<NodeId>>>)>,
@@ -118,6 +121,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             gossip,
             links,
             coordinator: Mutex::default(),
+            waiting: AtomicUsize::default(),
             seen: watch::Sender::default(),
             ring: Mutex::default(),
             changes: Mutex::default(),

@@ -42,6 +42,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             .map(|(slot, placement)| (slot, Arc::clone(placement)))
             .collect();
         log_primaries(&old, state);
+        log_losses(&old, state);
         let mut out = Out::default();
         self.replicas.placed(clock::now(), changed, &mut out);
         // Only now: a lease of the metadata group counts once this node has seen what was decided
@@ -83,5 +84,23 @@ fn log_primaries(old: &State, new: &State) {
         (0, slots) => tracing::info!(slots, "slots have no primary"),
         (_, 0) => tracing::info!("all slots have a primary again"),
         _ => {}
+    }
+}
+
+/// Says what slots have lost, and what is to become of those that lose something.
+fn log_losses(old: &State, new: &State) {
+    // What a node learns when it starts is no news.
+    if old.lineage().is_none() {
+        return;
+    }
+    let slots = new.losses().saturating_sub(old.losses());
+    if slots > 0 {
+        tracing::warn!(
+            slots,
+            "slots go on although acknowledged writes may be lost with their members"
+        );
+    }
+    if old.on_loss() != new.on_loss() {
+        tracing::info!(on_loss = %new.on_loss(), "the cluster's on_loss has changed");
     }
 }

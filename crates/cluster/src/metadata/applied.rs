@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The slot has been fenced since.
     #[error("the slot has another epoch")]
     OtherEpoch,
+    /// Something may be missing of the slot, and the cluster waits for its operator then.
+    #[error("data may be lost, which an operator must accept")]
+    Waits,
     /// Only a slot without a primary is activated.
     #[error("the slot has a primary")]
     HasPrimary,

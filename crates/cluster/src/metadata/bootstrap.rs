@@ -17,7 +17,7 @@ use super::founding::{Ask, Bootstrap, Founding, Reply, Stage, Step};
 use super::group::{Group, GroupError, Inner};
 use super::raft::Voter;
 use super::request::encode;
-use super::{Form, voters};
+use super::{Form, OnLoss, voters};
 use crate::transport::{BoxFuture, CallKind, Handler};
 use crate::{Lineage, Member, NodeId, NodeInfo};
 
@@ -36,6 +36,8 @@ pub struct BootstrapSettings {
     pub write_quorum: Option<u8>,
     /// `R`, where it is set.
     pub read_quorum: Option<u8>,
+    /// What becomes of slots of which something may be missing, where it is set.
+    pub on_loss: Option<OnLoss>,
     /// The documents that the cluster begins with, by name.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -104,6 +106,7 @@ async fn tick(
             replication_factor: settings.replication_factor,
             write_quorum: settings.write_quorum,
             read_quorum: settings.read_quorum,
+            on_loss: settings.on_loss,
             documents: settings.documents.clone(),
         }
     };

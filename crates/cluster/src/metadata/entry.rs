@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::OnLoss;
 use crate::{Epoch, Lineage, Member, NodeInfo, Slot};
 
 /// How many slots an entry names at most. What concerns more of them takes several entries, so that
@@ -42,6 +43,8 @@ pub enum Entry {
     Learners(Vec<LearnersSlot>),
     /// Sets a document.
     Document(Document),
+    /// Says what becomes of slots of which something may be missing, from here on.
+    OnLoss(OnLoss),
 }
 
 impl Entry {
@@ -66,7 +69,8 @@ impl Entry {
             Entry::Form(_)
             | Entry::Register { .. }
             | Entry::Stopped { .. }
-            | Entry::Document(_) => 0,
+            | Entry::Document(_)
+            | Entry::OnLoss(_) => 0,
         }
     }
 }
@@ -87,6 +91,9 @@ pub struct Form {
     pub write_quorum: Option<u8>,
     /// `R`, copies that a read consults; 1 where it is not set.
     pub read_quorum: Option<u8>,
+    /// What becomes of slots of which something may be missing; [`OnLoss::Accept`] where it is not
+    /// set.
+    pub on_loss: Option<OnLoss>,
     /// The documents to begin with, by name.
     pub documents: Vec<(String, Bytes)>,
 }
@@ -104,7 +111,8 @@ pub struct FenceSlot {
 
 /// The end of a change of primary.
 ///
-/// Refused unless `epoch` is the slot's and it has no primary.
+/// Refused unless `epoch` is the slot's and it has no primary, and where something may be missing
+/// that the cluster waits for its operator with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActivateSlot {
     /// The slot.
@@ -117,6 +125,8 @@ pub struct ActivateSlot {
     pub in_sync: Vec<Member>,
     /// Those who need a copy.
     pub learners: Vec<Member>,
+    /// Whether something that was committed may be missing from now on.
+    pub may_lose: bool,
 }
 
 /// A primary's change of its in-sync set.

@@ -133,6 +133,7 @@ mod tests {
             replication_factor: None,
             write_quorum: None,
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         })
     }

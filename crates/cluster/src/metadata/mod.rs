@@ -13,6 +13,7 @@ pub mod entry;
 #[cfg(any(feature = "net", test))]
 mod founding;
 mod neighbours;
+mod on_loss;
 mod rules;
 pub mod state;
 #[cfg(any(feature = "net", test))]
@@ -52,6 +53,7 @@ mod state_machine;
 pub use applied::{Applied, Refusal};
 pub use entry::{ActivateSlot, ChangeSlot, Document, Entry, FenceSlot, Form, LearnersSlot};
 pub use neighbours::Neighbours;
+pub use on_loss::OnLoss;
 pub use rules::COPIES_MAX;
 pub use state::{DocumentRecord, NodeRecord, State};
 

@@ -65,6 +65,24 @@ impl Group {
         }
     }
 
+    /// The same, and when it returns this node's own state has it, unless that takes too long.
+    ///
+    /// # Errors
+    /// As [`Group::propose`].
+    pub async fn decide(&self, entry: Entry) -> Result<Applied, ProposeError> {
+        let applied = self.propose(entry).await?;
+        self.knows(applied.index).await;
+        Ok(applied)
+    }
+
+    /// Waits until this node's state has the entry at an index, and says whether it has.
+    async fn knows(&self, index: u64) -> bool {
+        let mut state = self.watch_state();
+        let known = state.wait_for(|state| state.applied() >= index);
+        let known = timeout(self.inner().settings.propose_timeout, known).await;
+        matches!(known, Ok(Ok(_)))
+    }
+
     /// Asks for a lease of the member's node: from the moment at which this was *called*, the
     /// member may for `L_meta` act as primary where its own word is the only lease, once it has
     /// applied the log up to the index that this returns. A fence from before is known then.
@@ -88,10 +106,7 @@ impl Group {
     /// As [`Group::lease`], and if the state does not come in time.
     pub async fn renew_meta_lease(&self) -> Result<(), LeaseError> {
         let index = self.lease(self.me()).await?;
-        let mut state = self.watch_state();
-        let known = state.wait_for(|state| state.applied() >= index);
-        let known = timeout(self.inner().settings.propose_timeout, known).await;
-        if matches!(known, Ok(Ok(_))) {
+        if self.knows(index).await {
             Ok(())
         } else {
             Err(LeaseError::NoLeader)

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::OnLoss;
 use super::applied::Refusal;
 use super::entry::{ActivateSlot, ChangeSlot, FenceSlot, LearnersSlot};
 use crate::{Epoch, Member, Placement};
@@ -27,12 +28,20 @@ pub(super) fn fence(of: &FenceSlot, placement: &Placement) -> Result<Placement, 
     })
 }
 
-pub(super) fn activate(of: &ActivateSlot, placement: &Placement) -> Result<Placement, Refusal> {
+pub(super) fn activate(
+    of: &ActivateSlot,
+    placement: &Placement,
+    on_loss: OnLoss,
+) -> Result<Placement, Refusal> {
     if of.epoch != placement.epoch {
         return Err(Refusal::OtherEpoch);
     }
     if placement.primary.is_some() {
         return Err(Refusal::HasPrimary);
+    }
+    // The coordinator has judged by an older state, perhaps.
+    if of.may_lose && on_loss == OnLoss::Wait {
+        return Err(Refusal::Waits);
     }
     check_set(&of.in_sync, &of.primary)?;
     Ok(Placement {

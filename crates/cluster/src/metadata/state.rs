@@ -13,8 +13,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::OnLoss;
 use super::applied::{Applied, Refusal};
-use super::entry::{Document, Entry, Form};
+use super::entry::{ActivateSlot, Document, Entry, Form};
 use super::rules::{self, COPIES_MAX};
 use crate::ring::{self, RingNode};
 use crate::{Epoch, Incarnation, Lineage, Member, NodeId, NodeInfo, Placement, SLOTS, Slot};
@@ -40,6 +41,9 @@ pub struct State {
     replication_factor: u8,
     write_quorum: u8,
     read_quorum: u8,
+    on_loss: OnLoss,
+    /// How often a slot went on although something may be missing.
+    losses: u64,
     nodes: BTreeMap<NodeId, NodeRecord>,
     placements: Vec<Arc<Placement>>,
     documents: BTreeMap<String, DocumentRecord>,
@@ -88,6 +92,8 @@ impl State {
             replication_factor: 0,
             write_quorum: 0,
             read_quorum: 0,
+            on_loss: OnLoss::default(),
+            losses: 0,
             nodes: BTreeMap::new(),
             placements: vec![nowhere; usize::from(slots)],
             documents: BTreeMap::new(),
@@ -128,6 +134,19 @@ impl State {
     #[must_use]
     pub fn read_quorum(&self) -> u8 {
         self.read_quorum
+    }
+
+    /// What becomes of slots of which something may be missing.
+    #[must_use]
+    pub fn on_loss(&self) -> OnLoss {
+        self.on_loss
+    }
+
+    /// How often a slot went on although something that was committed may be missing, since the
+    /// cluster was made.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.losses
     }
 
     /// All nodes that ever registered and were not forgotten.
@@ -220,16 +239,15 @@ impl State {
             Entry::Register { member, info } => self.register(*member, info, &mut applied),
             Entry::Stopped { member } => self.stopped(*member, &mut applied),
             Entry::Document(document) => self.set_document(document, &mut applied),
+            Entry::OnLoss(on_loss) => self.on_loss = *on_loss,
             Entry::Fence(list) => list.iter().for_each(|of| {
                 self.change(of.slot, &mut applied, |placement| {
                     rules::fence(of, placement)
                 });
             }),
-            Entry::Activate(list) => list.iter().for_each(|of| {
-                self.change(of.slot, &mut applied, |placement| {
-                    rules::activate(of, placement)
-                });
-            }),
+            Entry::Activate(list) => {
+                list.iter().for_each(|of| self.activate(of, &mut applied));
+            }
             Entry::Change(list) => list.iter().for_each(|of| {
                 self.change(of.slot, &mut applied, |placement| {
                     rules::change(of, placement)
@@ -265,6 +283,15 @@ impl State {
         }
     }
 
+    fn activate(&mut self, of: &ActivateSlot, applied: &mut Applied) {
+        let (on_loss, before) = (self.on_loss, applied.slots.len());
+        self.change(of.slot, applied, |placement| {
+            rules::activate(of, placement, on_loss)
+        });
+        let accepted = applied.slots.len() > before;
+        self.losses += u64::from(accepted && of.may_lose);
+    }
+
     fn form(&mut self, form: &Form, applied: &mut Applied) {
         if form.nodes.len() > NODES_MAX || form.documents.len() > DOCUMENTS_MAX {
             applied.refused = Some(Refusal::Limit);
@@ -280,6 +307,7 @@ impl State {
         self.replication_factor = copies;
         self.write_quorum = form.write_quorum.unwrap_or(2).clamp(1, copies);
         self.read_quorum = form.read_quorum.unwrap_or(1).clamp(1, copies);
+        self.on_loss = form.on_loss.unwrap_or_default();
         for (member, info) in &form.nodes {
             let record = NodeRecord {
                 incarnation: member.incarnation,

@@ -28,7 +28,7 @@ pub mod table;
 mod waiters;
 
 pub use context::Context;
-pub use failover::{Coordinator, FailoverSettings, Liveness, Orders};
+pub use failover::{Coordinator, FailoverSettings, Liveness, Orders, waits_for_operator};
 pub use out::{Out, Turn};
 pub use peer::{Direction, Peer};
 pub use record::Record;

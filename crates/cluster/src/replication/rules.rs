@@ -27,13 +27,15 @@ pub enum Rule {
     GreatestLast,
     /// `q` members seal a slot, not any single one.
     QuorumSeals,
+    /// Where something may be missing a slot waits for its operator, if the cluster says so.
+    LossWaits,
     /// One that commits alone needs the metadata group's lease.
     GroupLease,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 12] = [
+    pub const ALL: [Rule; 13] = [
         Rule::BothSetsCommit,
         Rule::NewSetHoldsAll,
         Rule::OldTermsAreRefused,
@@ -45,6 +47,7 @@ impl Rule {
         Rule::GrantsEndWithThePromise,
         Rule::GreatestLast,
         Rule::QuorumSeals,
+        Rule::LossWaits,
         Rule::GroupLease,
     ];
 }

@@ -72,17 +72,18 @@ fn slots(status: &ClusterStatus) -> String {
     let (slots, total) = (status.slots, cluster::SLOTS);
     let lineage = status.lineage.as_deref().unwrap_or("none yet");
     format!(
-        "<h2>Slots</h2>\n<p>{} of {total} have a primary, {} fewer than W copies, {} fewer than N, \
-         {} are being copied. N = {}, W = {}, R = {}. Map version {}, lineage \
-         <code>{lineage}</code>.\
-         </p>\n",
+        "<h2>Slots</h2>\n<p>{} of {total} have a primary, {} wait for an operator, {} fewer than W \
+         copies, {} fewer than N, {} are being copied. N = {}, W = {}, R = {}; on loss: {}. Map \
+         version {}, lineage <code>{lineage}</code>.</p>\n",
         slots.covered,
+        status.waiting,
         slots.below_w,
         slots.short,
         slots.learning,
         status.replication_factor,
         status.write_quorum,
         status.read_quorum,
+        status.on_loss,
         status.version,
     )
 }

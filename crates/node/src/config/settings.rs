@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use cluster::metadata::OnLoss;
 use routing::keyspace::{KeyspaceSettings, StoreSettings};
 use routing::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 
-use super::values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
+use super::values::{self, EvictionPolicy, LogFilter, LogFormat, Seeds};
 
 pub use failover::Failover;
 pub use gossip::Gossip;
@@ -119,6 +120,9 @@ pub struct Cluster {
     pub write_quorum: Option<u8>,
     /// `R`, copies that a read consults.
     pub read_quorum: Option<u8>,
+    /// What becomes of slots that may have lost acknowledged writes.
+    #[serde(deserialize_with = "values::on_loss")]
+    pub on_loss: Option<OnLoss>,
 }
 
 /// How long things may take.

@@ -142,6 +142,12 @@ fn a_wrong_value_is_named_with_its_line() {
          did you mean \"allkeys-lru\"?",
     );
     expect(
+        "[cluster]\non_loss = \"waits\"\n",
+        2,
+        "cluster.on_loss: unknown word \"waits\", expected one of: accept, wait; did you mean \
+         \"wait\"?",
+    );
+    expect(
         "[[keyspace]]\nname = \"a\"\nmatch = \"a*\"\nmode = \"write-thru\"\n",
         4,
         "keyspace[0].mode: unknown word \"write-thru\", expected one of: write-through, \

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use cluster::metadata::OnLoss;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
@@ -107,6 +108,15 @@ impl<'de> Deserialize<'de> for Seeds {
         }
         deserializer.deserialize_any(List)
     }
+}
+
+/// What becomes of slots that may have lost something, by its name.
+pub(super) fn on_loss<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<OnLoss>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(de::Error::custom))
+        .transpose()
 }
 
 /// Which events are logged: a level, or directives like `info,cluster=debug`.

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use cluster::metadata::{Entry, Form, NodeRecord, State};
-use cluster::replication::Liveness;
+use cluster::replication::{Liveness, waits_for_operator};
 use cluster::{Lineage, Member, NodeId, NodeInfo, SLOTS, SharedSlotMap, SlotMap};
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,7 @@ impl Topology {
             replication_factor: None,
             write_quorum: None,
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         };
         state.apply(1, &Entry::Form(form));
@@ -170,6 +171,20 @@ impl Topology {
             Liveness::Unknown => Standing::Suspect,
             Liveness::Down => Standing::Down,
         }
+    }
+
+    /// How many slots go on only when an operator accepts that something of them may be lost.
+    #[must_use]
+    pub fn waiting(&self) -> u16 {
+        let map = self.map();
+        let is_down = |member: &Member| {
+            let around = self.known.get().map(|(_, around)| around);
+            *member != self.me
+                && around.is_some_and(|around| around.liveness(member) == Liveness::Down)
+        };
+        let waits = |placement| waits_for_operator(map.state(), placement, is_down);
+        let waiting = map.placements().filter(|(_, placement)| waits(placement));
+        u16::try_from(waiting.count()).expect("a cluster has 16384 slots")
     }
 
     /// The host and port that a client is told for a node, where it reached this node at `local`.
@@ -259,6 +274,7 @@ pub(crate) mod tests {
             replication_factor: None,
             write_quorum: None,
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         })
     }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use cluster::metadata::OnLoss;
 use cluster::{NodeId, SLOTS};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,12 @@ pub struct ClusterStatus {
     pub write_quorum: u8,
     /// `R`.
     pub read_quorum: u8,
+    /// What becomes of slots that may have lost acknowledged writes.
+    #[serde(default)]
+    pub on_loss: OnLoss,
+    /// Slots that may have, and go on only when an operator accepts that.
+    #[serde(default)]
+    pub waiting: u16,
     /// The leader of the metadata group, if the node knows one.
     pub leader: Option<NodeId>,
     /// How many slots are in which state.
@@ -68,6 +75,10 @@ pub struct NodeStatus {
     /// Slots that name an earlier start of it, whose data is gone.
     pub lost: u16,
 }
+
+/// What is said of slots that wait for an operator, behind their number.
+const LOST: &str = "may have lost acknowledged writes with their copies, and wait: `CONFIG SET \
+                    on-loss accept` lets them go on without";
 
 impl NodeStatus {
     /// Whether it can be reached.
@@ -166,6 +177,8 @@ impl ClusterStatus {
             replication_factor: state.replication_factor(),
             write_quorum: state.write_quorum(),
             read_quorum: state.read_quorum(),
+            on_loss: state.on_loss(),
+            waiting: topology.waiting(),
             leader: group.leader,
             slots: Layout::counts(&layout),
             nodes: nodes.collect(),
@@ -194,9 +207,10 @@ impl ClusterStatus {
             }
         };
         slots(
-            SLOTS - covered,
+            (SLOTS - covered).saturating_sub(self.waiting),
             "have no primary: they serve nothing".to_owned(),
         );
+        slots(self.waiting, LOST.to_owned());
         slots(
             below_w,
             format!("have fewer than W = {w} copies in sync: they take no writes"),
@@ -279,7 +293,8 @@ mod tests {
         assert_eq!(unmade, ["the cluster has not been made yet"]);
         let mut status = status(&seen(formed(3), 0));
         status.leader = None;
-        status.slots.covered -= 2;
+        status.slots.covered -= 5;
+        status.waiting = 3;
         status.slots.below_w = 1;
         status.slots.short = 3;
         status.databases = Some("store main: is locked".to_owned());
@@ -287,6 +302,8 @@ mod tests {
             status.problems(),
             [
                 "2 slots have no primary: they serve nothing",
+                "3 slots may have lost acknowledged writes with their copies, and wait: `CONFIG \
+                 SET on-loss accept` lets them go on without",
                 "1 slots have fewer than W = 2 copies in sync: they take no writes",
                 "3 slots have fewer than N = 3 copies in sync",
                 "no leader of the metadata is known",

@@ -11,6 +11,7 @@ pub mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::metadata::OnLoss;
 use cluster::replication::Table;
 use cluster::{Epoch, Member, Slot, Version};
 
@@ -114,8 +115,12 @@ impl Invariants {
         self.excuse(log, dead, moment);
     }
 
-    /// A slot with as many dead in-sync members as commit a write may have lost one.
+    /// A slot with as many dead in-sync members as commit a write may have lost one, unless it
+    /// waits then until somebody accepts that.
     fn excuse(&mut self, log: &Log, dead: &BTreeSet<Member>, moment: u64) {
+        if log.state().on_loss() == OnLoss::Wait {
+            return;
+        }
         for (slot, placement) in log.state().placements() {
             let commit = placement
                 .in_sync

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use cluster::Time;
-use cluster::metadata::Entry;
+use cluster::metadata::{Entry, OnLoss};
+use cluster::replication::waits_for_operator;
 
 use super::{Event, Scheduler};
 use crate::world::Proposal;
@@ -124,6 +125,29 @@ impl Scheduler {
             *self.chance.pick(&running)
         };
         self.after(after, Event::Lead(next, true));
+    }
+
+    /// An operator comes by: slots that wait may go on, and those that lose something later are to
+    /// wait again.
+    pub(super) fn operator(&mut self) {
+        let again = self.chance.millis(500, 4000);
+        self.after(again, Event::Operator);
+        let state = self.world.log.state();
+        let mut waiting = state
+            .placements()
+            .filter(|(_, placement)| waits_for_operator(state, placement, |_| true));
+        let waits = waiting.next().is_some();
+        drop(waiting);
+        let next = match state.on_loss() {
+            OnLoss::Wait if waits && (self.faults_over || self.chance.permille(300)) => {
+                self.accepted += 1;
+                OnLoss::Accept
+            }
+            OnLoss::Accept if !self.faults_over => OnLoss::Wait,
+            _ => return,
+        };
+        let number = self.chance.index(self.world.nodes.len());
+        self.world.propose(number, Entry::OnLoss(next), false);
     }
 
     pub(super) fn ask_group(&mut self, number: usize, start: u64) {

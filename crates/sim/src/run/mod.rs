@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use cluster::metadata::Applied;
+use cluster::metadata::{Applied, OnLoss};
 use cluster::replication::{Direction, Rule};
 use cluster::{Slot, Time};
 
@@ -33,6 +33,17 @@ pub struct Run {
     pub trace: bool,
     /// What is left out of the protocol, to show that it is needed.
     pub without: Option<Without>,
+    /// What becomes of slots of which something may be missing, if the seed is not to decide.
+    pub on_loss: Option<OnLoss>,
+}
+
+impl Run {
+    /// One seed in five has slots wait, and an operator who comes by now and then.
+    fn on_loss(&self) -> OnLoss {
+        let waits = self.seed.is_multiple_of(5);
+        let of_seed = if waits { OnLoss::Wait } else { OnLoss::Accept };
+        self.on_loss.unwrap_or(of_seed)
+    }
 }
 
 /// What a run can leave out.
@@ -75,6 +86,8 @@ pub struct Outcome {
     pub operations: (usize, usize),
     /// Slots that lost more members than they promise to bear.
     pub excused: usize,
+    /// How often an operator found slots that waited, and let them go on.
+    pub accepted: usize,
 }
 
 /// What is due at some moment.
@@ -105,6 +118,7 @@ enum Event {
     EndDeaf(usize),
     Kill(usize),
     EndOfFaults,
+    Operator,
     Probe,
 }
 
@@ -126,6 +140,7 @@ struct Scheduler {
     /// Who leads the metadata group in truth.
     leader: Option<usize>,
     faults_over: bool,
+    accepted: usize,
     probes: Probes,
     is_done: bool,
 }
@@ -159,6 +174,7 @@ pub fn run(run: &Run) -> Outcome {
         excused: slots
             .filter(|slot| world.invariants.excused(*slot).is_some())
             .count(),
+        accepted: scheduler.accepted,
         trace: world.trace.unwrap_or_default(),
     }
 }
@@ -189,8 +205,11 @@ impl Scheduler {
         let mut chance = Chance::new(run.seed);
         let mut config = fault::config(&mut chance, run.nodes);
         config.leave_out(run.without);
+        config.on_loss = run.on_loss();
         let clocks = fault::clocks(&mut chance, config.nodes);
-        let plan = Plan::draw(&mut chance);
+        let mut plan = Plan::draw(&mut chance);
+        // Nothing may be lost then, whatever is killed.
+        plan.is_wild |= config.on_loss == OnLoss::Wait;
         let workload = Workload::new(config.slots, &mut chance);
         let mut world = World::new(config, &clocks);
         world.trace = run.trace.then(Vec::new);
@@ -209,6 +228,7 @@ impl Scheduler {
             deaf: BTreeSet::new(),
             leader: None,
             faults_over: false,
+            accepted: 0,
             probes: Probes::default(),
             is_done: false,
         };
@@ -230,6 +250,9 @@ impl Scheduler {
         }
         self.after(Duration::from_millis(5), Event::Lead(0, true));
         self.after(self.plan.lasts, Event::EndOfFaults);
+        if self.world.config.on_loss == OnLoss::Wait {
+            self.operator();
+        }
     }
 
     /// The regular events of a node that has just started.
@@ -312,6 +335,7 @@ impl Scheduler {
             Event::EndDeaf(number) => self.end_deaf(number),
             Event::Kill(number) => self.kill(number),
             Event::EndOfFaults => self.end_of_faults(),
+            Event::Operator => self.operator(),
             Event::Probe => self.probe(),
         }
     }

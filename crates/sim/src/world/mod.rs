@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::time::Duration;
 
-use cluster::metadata::{Applied, Entry, Form};
+use cluster::metadata::{Applied, Entry, Form, OnLoss};
 use cluster::replication::{
     Coordinator, Direction, FailoverSettings, Liveness, Orders, Out, Replicas, Rules, Settings,
 };
@@ -44,6 +44,8 @@ pub struct Config {
     pub failover: FailoverSettings,
     /// `L_meta`, by the clock of whoever is granted it.
     pub group_lease: Duration,
+    /// What becomes of slots of which something may be missing.
+    pub on_loss: OnLoss,
     /// What is left out of the protocol, if anything.
     pub without: Option<Without>,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             settings: Settings::default(),
             failover: FailoverSettings::default(),
             group_lease: Duration::from_millis(1500),
+            on_loss: OnLoss::default(),
             without: None,
         }
     }
@@ -96,6 +99,8 @@ pub struct World {
     pub history: History,
     /// What must hold.
     pub invariants: Invariants,
+    /// How many slots wait for an operator, as a coordinator has said last.
+    pub waiting: usize,
     /// What happened, in words, if anybody wants to read it.
     pub trace: Option<Vec<String>>,
     order: Vec<Vec<NodeId>>,
@@ -129,6 +134,7 @@ impl World {
             sent: Vec::new(),
             rumours: BTreeMap::new(),
             history: History::default(),
+            waiting: 0,
             trace: None,
             order,
             dead: BTreeSet::new(),
@@ -258,8 +264,24 @@ impl World {
             format!("log {index}: {:?} refused: {refused:?}", proposal.entry)
         });
         let moment = self.history.moment();
+        if let Entry::Activate(slots) = &proposal.entry {
+            for of in slots.iter().filter(|of| of.may_lose) {
+                self.went_on(of.slot, &applied, moment);
+            }
+        }
         self.invariants.appended(&self.log, &self.dead, moment);
         applied
+    }
+
+    /// A slot has a primary again, perhaps without all that was acknowledged.
+    fn went_on(&mut self, slot: Slot, applied: &Applied, moment: u64) {
+        if !applied.slots.contains(&slot) {
+            return;
+        }
+        self.say(|| format!("{slot:?} goes on, though records may be lost"));
+        if self.log.state().placement(slot).write_quorum == 1 {
+            self.invariants.passed_over(slot, moment);
+        }
     }
 
     /// What became of a coordinator's entry; `None` where nobody can say.
@@ -350,13 +372,7 @@ impl World {
         for (member, message) in orders.sends {
             process.replicas.coordinate(now, &member, message);
         }
-        for slot in orders.lost {
-            self.say(|| format!("{slot:?} goes on, though records may be lost"));
-            if self.log.state().placement(slot).write_quorum == 1 {
-                let moment = self.history.moment();
-                self.invariants.passed_over(slot, moment);
-            }
-        }
+        self.waiting = orders.waiting;
         for entry in orders.entries {
             self.propose(number, entry, true);
         }
@@ -429,6 +445,7 @@ fn form(config: &Config, ids: &[NodeId]) -> Entry {
         replication_factor: Some(config.replication_factor),
         write_quorum: Some(config.write_quorum),
         read_quorum: None,
+        on_loss: Some(config.on_loss),
         documents: Vec::new(),
     })
 }

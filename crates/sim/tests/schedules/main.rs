@@ -1,6 +1,7 @@
 //! The schedules that the replication must pass, each as a script. Members A (primary), B, C of a
 //! slot with `W = 2`; D holds nothing of it at first, and leads the metadata group.
 
+mod on_loss;
 mod stage;
 
 use cluster::Epoch;

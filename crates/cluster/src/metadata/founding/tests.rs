@@ -152,6 +152,7 @@ impl World {
             replication_factor: None,
             write_quorum: None,
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         };
         let mut steps = Vec::new();
@@ -315,6 +316,7 @@ fn nodes_that_expect_different_numbers_do_not_found_together() {
         replication_factor: None,
         write_quorum: None,
         read_quorum: None,
+        on_loss: None,
         documents: Vec::new(),
     };
     let ask = Ask::Pledge(Box::new(Founding {

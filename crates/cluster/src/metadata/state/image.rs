@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentRecord, NodeRecord, State};
+use crate::metadata::OnLoss;
 use crate::{Epoch, Lineage, Member, NodeId, Placement, SLOTS};
 
 #[derive(Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub(super) struct Image {
     replication_factor: u8,
     write_quorum: u8,
     read_quorum: u8,
+    on_loss: OnLoss,
+    losses: u64,
     nodes: BTreeMap<NodeId, NodeRecord>,
     members: Vec<Member>,
     placements: Vec<Short>,
@@ -62,6 +65,8 @@ impl From<State> for Image {
             replication_factor: state.replication_factor,
             write_quorum: state.write_quorum,
             read_quorum: state.read_quorum,
+            on_loss: state.on_loss,
+            losses: state.losses,
             nodes: state.nodes,
             documents: state.documents,
         }
@@ -115,6 +120,8 @@ impl TryFrom<Image> for State {
             replication_factor: image.replication_factor,
             write_quorum: image.write_quorum,
             read_quorum: image.read_quorum,
+            on_loss: image.on_loss,
+            losses: image.losses,
             nodes: image.nodes,
             documents: image.documents,
         })

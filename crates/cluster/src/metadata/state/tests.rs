@@ -25,6 +25,7 @@ fn form(nodes: u8) -> Form {
         replication_factor: None,
         write_quorum: None,
         read_quorum: None,
+        on_loss: None,
         documents: vec![("keyspaces".to_owned(), Bytes::from_static(b"none"))],
     }
 }
@@ -92,6 +93,7 @@ fn activate_in(epoch: u32, primary: Member, in_sync: &[Member], learners: &[Memb
         primary,
         in_sync,
         learners,
+        may_lose: false,
     }])
 }
 

@@ -5,12 +5,14 @@
 //! the slots that it finds without a primary, and begins there.
 
 mod learners;
+mod loss;
 mod work;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::loss::waits_for_operator;
 use self::work::{Phase, Work};
 use super::message::{Back, Forward};
 use super::rules::Rules;
@@ -72,9 +74,9 @@ pub struct Orders {
     pub sends: Vec<(Member, Forward)>,
     /// Entries for the metadata log; what became of each is told to [`Coordinator::outcome`].
     pub entries: Vec<Entry>,
-    /// Slots that went on although a committed record may be missing, and those that had to begin
-    /// empty: nothing else could ever come.
-    pub lost: Vec<Slot>,
+    /// How many slots wait for an operator: something of them may be lost, and the cluster does not
+    /// accept that.
+    pub waiting: usize,
 }
 
 /// The coordinator of all changes of primary that are under way.
@@ -206,6 +208,7 @@ impl Coordinator {
                 }
             }
         }
+        orders.waiting = self.work.values().filter(|work| work.waits).count();
         self.settled = (settled && self.work.is_empty()).then_some(state.applied());
         let entries = &mut orders.entries;
         entries.extend(Entry::of_slots(Entry::Fence, fences));

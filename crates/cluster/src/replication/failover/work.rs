@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::message::{Forward, Report};
 use super::super::quorum::Quorum;
 use super::super::rules::{Rule, Rules};
-use super::{FailoverSettings, Look, Orders};
+use super::{FailoverSettings, Look, Orders, loss};
+use crate::metadata::OnLoss;
 use crate::metadata::entry::ActivateSlot;
 use crate::{Epoch, Member, NodeId, Placement, Slot, Time, Version};
 
@@ -18,6 +19,10 @@ pub(super) struct Work {
     pub(super) reports: BTreeMap<Member, Report>,
     pub(super) leases_over: BTreeSet<Member>,
     pub(super) phase: Phase,
+    /// Whether what was chosen may lack something that was committed.
+    may_lose: bool,
+    /// Whether nothing is chosen for that reason until an operator accepts it.
+    pub(super) waits: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,8 @@ impl Work {
             reports: BTreeMap::new(),
             leases_over: BTreeSet::new(),
             phase: Phase::Fencing,
+            may_lose: false,
+            waits: false,
         }
     }
 
@@ -92,10 +99,21 @@ impl Work {
         settings: &FailoverSettings,
         orders: &mut Orders,
     ) {
+        self.waits = false;
         let sealed = self.is_sealed(placement, settings.rules);
         if !sealed && !self.nothing_more_can_come(placement, look, settings) {
             return;
         }
+        let known_committed = self.reports.values().map(|report| report.committed).max();
+        let known_last = self.reports.values().map(|report| report.last).max();
+        let may_lose = !sealed || known_committed > known_last;
+        let is_accepted = look.state.on_loss() == OnLoss::Accept;
+        if may_lose && !is_accepted && settings.rules.keep(Rule::LossWaits) {
+            // Who was only passed over may still report, and then nothing is lost.
+            self.waits = true;
+            return;
+        }
+        self.may_lose = may_lose && is_accepted;
         let order = (look.ring)(slot);
         let greatest_last = settings.rules.keep(Rule::GreatestLast);
         let by = |report: &Report| {
@@ -115,17 +133,13 @@ impl Work {
                 (*member, self.reports.keys().copied().collect())
             }
             Some(_) => return,
-            None if sealed => return,
+            // Who has reported may come back, and has something.
+            None if !self.reports.is_empty() => return,
             None => match self.begin_empty(look, &order) {
                 Some(begun) => begun,
                 None => return,
             },
         };
-        let known_committed = self.reports.values().map(|report| report.committed).max();
-        let known_last = self.reports.values().map(|report| report.last).max();
-        if !sealed || known_committed > known_last {
-            orders.lost.push(slot);
-        }
         self.phase = Phase::Reconciling {
             chosen,
             matched: Vec::new(),
@@ -185,12 +199,9 @@ impl Work {
         look: &Look<'_>,
         settings: &FailoverSettings,
     ) -> bool {
-        let last_primary = placement.last_primary.map(|(member, _)| member);
         let never_comes = |member: &Member| {
-            let passed_over = placement.write_quorum == 1
-                && Some(*member) == last_primary
-                && look.is_out_of_reach(member);
-            look.is_dead(member) || passed_over
+            let is_out_of_reach = || look.is_out_of_reach(member);
+            look.is_dead(member) || loss::is_passed_over(placement, member, is_out_of_reach)
         };
         let mut missing = placement
             .in_sync
@@ -244,6 +255,7 @@ impl Work {
             primary,
             in_sync: matched,
             learners,
+            may_lose: self.may_lose,
         }
     }
 }

@@ -3,7 +3,6 @@
 mod quorate;
 mod redis;
 
-use metrics::describe_counter;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::Admin;
@@ -34,10 +33,6 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     cluster::transport::describe();
     routing::describe_metrics();
-    describe_counter!(
-        "quorate_slots_lost_total",
-        "Slots that went on without data that was acknowledged, since too many copies were lost."
-    );
 }
 
 /// The text that Prometheus reads.
@@ -72,7 +67,6 @@ mod tests {
             let get = crate::command::table::table().find(b"get").unwrap();
             stats.command(get).calls.add(3);
             stats.command(get).nanos.add(4_500_000);
-            metrics::counter!("quorate_slots_lost_total").increment(0);
             let admin = Admin {
                 node: Arc::clone(&node),
                 readiness,
@@ -98,6 +92,8 @@ mod tests {
             "redis_cluster_state 1",
             "quorate_slots{role=\"primary\"} 16384",
             "quorate_cluster_slots{state=\"covered\"} 16384",
+            "quorate_cluster_slots{state=\"waiting_for_operator\"} 0",
+            "quorate_slots_lost_total 0",
             "quorate_metadata_voters 1",
             "quorate_ready 1",
         ] {

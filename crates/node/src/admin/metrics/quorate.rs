@@ -57,7 +57,16 @@ fn slots(node: &Node, out: &mut Exposition) {
     )
     .of(&[("state", "below_write_quorum")], counts.below_w.into())
     .of(&[("state", "short_of_copies")], counts.short.into())
-    .of(&[("state", "with_learners")], counts.learning.into());
+    .of(&[("state", "with_learners")], counts.learning.into())
+    .of(
+        &[("state", "waiting_for_operator")],
+        node.topology.waiting().into(),
+    );
+    out.counter(
+        "quorate_slots_lost_total",
+        "Slots of the cluster that went on although acknowledged writes may be lost.",
+    )
+    .value(node.topology.map().state().losses() as f64);
     let map = node.topology.map();
     let mut standings: BTreeMap<&str, f64> = [
         Standing::Up,

@@ -126,8 +126,11 @@ impl Survey {
         let mut lines = vec![
             format!("Cluster   {lineage}, {} nodes", cluster.nodes.len()),
             format!(
-                "Copies    N = {}, W = {}, R = {}",
-                cluster.replication_factor, cluster.write_quorum, cluster.read_quorum
+                "Copies    N = {}, W = {}, R = {}; on loss: {}",
+                cluster.replication_factor,
+                cluster.write_quorum,
+                cluster.read_quorum,
+                cluster.on_loss
             ),
             format!("Metadata  led by {leader}, at entry {}", cluster.version),
             format!(
@@ -215,6 +218,7 @@ fn address(node: &NodeStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster::metadata::OnLoss;
     use node::topology::Standing;
     use node::topology::layout::SlotCounts;
 
@@ -244,6 +248,8 @@ mod tests {
             replication_factor: 2,
             write_quorum: 2,
             read_quorum: 1,
+            on_loss: OnLoss::Accept,
+            waiting: 0,
             leader: Some(NodeId::from_bytes([1; 20])),
             slots: SlotCounts {
                 assigned: SLOTS,
@@ -271,7 +277,7 @@ mod tests {
     fn a_healthy_cluster_is_shown() {
         let expected = "\
 Cluster   abc, 2 nodes
-Copies    N = 2, W = 2, R = 1
+Copies    N = 2, W = 2, R = 1; on loss: accept
 Metadata  led by 01010101, at entry 12
 Slots     16384 of 16384 have a primary; 0 without, 0 below W, 0 below N, 0 with learners
 

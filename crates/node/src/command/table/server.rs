@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Command] = &[
     plain("config|rewrite", Exactly(2), CONFIG, 0, config::rewrite)
         .doc("2.8.0", "O(1)", "Is refused: the configuration file is the operator's."),
     plain("config|set", AtLeast(4), CONFIG, 0, config::set)
-        .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters of this node."),
+        .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters."),
     plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, keyspace::dbsize)
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
         .doc("1.0.0", "O(1)", "Returns how many keys there are."),
