@@ -165,8 +165,13 @@ impl Trio {
         })
     }
 
+    /// What a node has logged since it was started last.
+    pub fn log(&self, node: usize) -> String {
+        self.nodes[node].process.stderr()
+    }
+
     /// What a node says of the cluster.
-    fn status(&self, node: usize) -> Option<Value> {
+    pub fn status(&self, node: usize) -> Option<Value> {
         let mut wire = Wire::connect(self.cluster_ports()[node]).ok()?;
         let reply = wire.ask(&[b"CLUSTER", b"STATUS"]).ok()?;
         serde_json::from_slice(reply.text()?).ok()

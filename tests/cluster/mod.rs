@@ -7,6 +7,7 @@
 mod benchmark;
 mod client;
 mod load;
+mod on_loss;
 mod probe;
 
 use std::sync::Arc;
