@@ -47,6 +47,9 @@ pub trait Host: Sized + 'static {
     /// The longest pause before a database that failed is asked again.
     fn retry_max(&self) -> Duration;
 
+    /// How many bytes the databases may lack at this node, of all keyspaces together.
+    fn dirty_bytes_max(&self) -> u64;
+
     /// The database of this name, or why it cannot be used now.
     ///
     /// # Errors

@@ -312,18 +312,6 @@ fn keyspaces(settings: &Settings) -> Checked {
             _ => wrong(key, setting.problem),
         };
     }
-    let quarter = Size(settings.memory.maxmemory.0 / 4);
-    for (at, keyspace) in all.iter().enumerate() {
-        let dirty = keyspace.write_back.max_dirty_bytes;
-        if quarter.0 > 0 && keyspace.mode == keyspace::Mode::WriteBack && dirty > quarter {
-            let problem =
-                format!("must be at most a quarter of memory.maxmemory, which is {quarter}");
-            return wrong(
-                format!("keyspace[{at}].write_back.max_dirty_bytes"),
-                problem,
-            );
-        }
-    }
     Ok(())
 }
 

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, Environment, File, FileFormat};
-use routing::quantity::Size;
 use serde_json::Value;
 use toml_edit::Document;
 
@@ -61,11 +60,10 @@ pub fn load(
     }
     builder = builder.add_source(layers.environment(environment)?);
     builder = layers.flags(builder, flags)?;
-    let mut settings = builder
+    let settings = builder
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| layers.wrong_value(error))?;
-    layers.fit_memory(&mut settings);
     check::check(settings).map_err(|wrong| layers.broken(wrong))
 }
 
@@ -157,21 +155,6 @@ impl Layers {
                 .map_err(|error| self.error(flag.key.to_owned(), error.to_string()))?;
         }
         Ok(builder)
-    }
-
-    /// What nobody has set fits the memory that somebody has.
-    fn fit_memory(&self, settings: &mut Settings) {
-        let quarter = Size(settings.memory.maxmemory.0 / 4);
-        if quarter.0 == 0 {
-            return;
-        }
-        for (at, keyspace) in settings.keyspace.iter_mut().enumerate() {
-            let key = format!("keyspace[{at}].write_back.max_dirty_bytes");
-            if !self.sets(&key) {
-                let default = keyspace.write_back.max_dirty_bytes;
-                keyspace.write_back.max_dirty_bytes = default.min(quarter);
-            }
-        }
     }
 
     fn wrong_value(&self, error: config::ConfigError) -> ConfigError {

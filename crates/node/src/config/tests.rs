@@ -220,28 +220,17 @@ fn rules_between_settings_are_checked() {
     );
 }
 
+/// Keyspaces are the same at all nodes, whatever memory each has.
 #[test]
-fn what_may_be_dirty_fits_the_memory() {
-    let dirty = |maxmemory: &str, more: &str| {
+fn a_keyspace_does_not_depend_on_the_memory() {
+    let keyspace = |maxmemory: &str| {
         let text = format!(
             "[memory]\nmaxmemory = {maxmemory:?}\n[store.s]\nurl = \"sqlite://x\"\n[[keyspace]]\n\
-             name = \"a\"\nmatch = \"a*\"\nmode = \"write-back\"\nstore = \"s\"\n{more}"
+             name = \"a\"\nmatch = \"a*\"\nmode = \"write-back\"\nstore = \"s\"\n"
         );
-        from_file(&text).map(|settings| settings.keyspace[0].write_back.max_dirty_bytes)
+        from_file(&text).unwrap().keyspace
     };
-    for (maxmemory, expected) in [("0", 256 << 20), ("64MiB", 16 << 20), ("4GiB", 256 << 20)] {
-        assert_eq!(dirty(maxmemory, ""), Ok(Size(expected)));
-    }
-    for set in [
-        "write_back = { max_dirty_bytes = \"17MiB\" }",
-        "write_back.max_dirty_bytes = \"17MiB\"",
-        "[keyspace.write_back]\nmax_dirty_bytes = \"17MiB\"",
-    ] {
-        let error = dirty("64MiB", set).unwrap_err().to_string();
-        let said = "keyspace[0].write_back.max_dirty_bytes: must be at most a quarter";
-        assert!(error.contains(said), "{error}");
-        assert_eq!(dirty("1GiB", set), Ok(Size(17 << 20)));
-    }
+    assert_eq!(keyspace("64MiB"), keyspace("4GiB"));
 }
 
 #[test]

@@ -58,6 +58,13 @@ impl Host for NodeHost {
         self.node.settings.timings.database_retry_max.0
     }
 
+    fn dirty_bytes_max(&self) -> u64 {
+        match self.node.store.maxmemory_bytes() {
+            0 => u64::MAX,
+            most => most as u64 / 4,
+        }
+    }
+
     fn database(&self, store: &str) -> Result<Rc<dyn Database>, String> {
         self.stores.database(store)
     }

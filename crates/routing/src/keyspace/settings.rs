@@ -83,7 +83,7 @@ pub struct WriteBackSettings {
     pub flush_timeout: Span,
     /// Keys in a batch, at most.
     pub batch: usize,
-    /// Dirty bytes of a node, for the slots that it leads.
+    /// Dirty bytes of the keyspace at a node, for the slots that it leads.
     pub max_dirty_bytes: Size,
     /// What a write gets that would exceed it.
     pub when_full: WhenFull,

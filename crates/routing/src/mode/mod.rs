@@ -4,6 +4,7 @@
 //! whose mode asks the database first runs [`write_through`]'s protocol, any other
 //! [`write_back`]'s; what a write leaves in the cache is up to each key's own mode.
 
+mod bound;
 pub(crate) mod standing;
 mod statement;
 pub(crate) mod write_around;

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use cluster::{Epoch, Version};
 
+use super::bound::{Full, Then, over_bound};
 use super::write_through::{all_through, check_size, own_mode, plain, write_in_turn};
 use super::{CacheMode, Plan, Use};
 use crate::cache::{Cache, unread};
 use crate::database::Value;
 use crate::error::Error;
 use crate::host::{Change, Effect, Host, Mark, Ran, Wait};
-use crate::keyspace::{Definition, WhenFull};
+use crate::keyspace::Definition;
 
 pub(crate) struct WriteBack;
 
@@ -46,15 +47,10 @@ enum Recorded<R> {
         epoch: Epoch,
         version: Version,
     },
-    /// It would exceed the keyspace's `max_dirty_bytes`.
+    /// It would exceed what the databases may lack.
     Full(Full),
     /// Too few copies of it would outlast the members that are about to stop.
     Departing,
-}
-
-struct Full {
-    store: String,
-    when_full: WhenFull,
 }
 
 /// Runs a writing command of which no key asks the database first.
@@ -101,19 +97,10 @@ pub(crate) async fn write<H: Host>(
             Recorded::Departing => {
                 return write_in_turn(cache, plan, turns, all_through).await;
             }
-            Recorded::Full(full) => {
-                let changed = cache.dirty.borrow().changed();
-                if cache.within(until, changed.wait()).await.is_some() {
-                    continue;
-                }
-                return match full.when_full {
-                    WhenFull::WriteThrough => write_in_turn(cache, plan, turns, all_through).await,
-                    WhenFull::Refuse => Err(Error::store(
-                        &full.store,
-                        "write-back is full: max_dirty_bytes wait for the database",
-                    )),
-                };
-            }
+            Recorded::Full(full) => match full.wait(cache, until).await? {
+                Then::Again => {}
+                Then::Through => return write_in_turn(cache, plan, turns, all_through).await,
+            },
         }
     }
 }
@@ -140,9 +127,6 @@ fn record<H: Host>(
     if written.iter().any(owes) && !cache.may_owe(locked) {
         return Ok(Recorded::Departing);
     }
-    if let Some(full) = over_bound(cache, plan, &written) {
-        return Ok(Recorded::Full(full));
-    }
     let mut effects = Vec::with_capacity(written.len());
     for (key, value) in written {
         let planned = plan.planned(&key);
@@ -163,37 +147,13 @@ fn record<H: Host>(
             }
         });
     }
+    if let Some(full) = over_bound(cache, plan, &effects) {
+        return Ok(Recorded::Full(full));
+    }
     let version = cache.append(locked, plan.slot, effects)?;
     Ok(Recorded::Dirty {
         reply,
         epoch,
         version,
     })
-}
-
-/// Whether the write adds bytes where there are enough of them. What replaces as much as it brings
-/// always may.
-fn over_bound<H: Host, C>(
-    cache: &Cache<H>,
-    plan: &Plan<C>,
-    written: &[(Bytes, Option<Value>)],
-) -> Option<Full> {
-    let dirty = cache.dirty.borrow();
-    for (key, value) in written {
-        let Some(rule) = plan.rule(key).filter(|rule| rule.mode.is_some()) else {
-            continue;
-        };
-        let settings = &rule.keyspace.write_back;
-        let bytes = (key.len() + value.as_ref().map_or(0, |value| value.bytes.len())) as u64;
-        let added = bytes.saturating_sub(dirty.bytes_at(key));
-        let bound = settings.max_dirty_bytes.0;
-        if added > 0 && dirty.bytes_of(rule.definition.id) + added > bound {
-            let store = rule.definition.store.clone();
-            return Some(Full {
-                store,
-                when_full: settings.when_full,
-            });
-        }
-    }
-    None
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cluster::{Epoch, Slot, Version};
 
+use super::bound::{Full, Then, over_bound};
 use super::standing::UnderWay;
 use super::statement::{Sent, send};
 use super::{CacheMode, Plan, Planned, Use};
@@ -82,6 +83,8 @@ enum Recorded<R> {
     /// Nothing is recorded: the database would get a part later, and too few copies of that would
     /// outlast the members that are about to stop.
     Departing,
+    /// Nothing is recorded: the database would get a part later, and lacks enough.
+    Full(Full),
 }
 
 /// A statement to send, once W copies know of it.
@@ -134,6 +137,7 @@ pub(crate) async fn write_in_turn<H: Host>(
     turns: Vec<Turn>,
     mut mode_of: ModeOf,
 ) -> Result<H::Reply, Error> {
+    let until = cache.host.now() + plan.timeout;
     let intent = loop {
         let database_first = |planned: &Planned| {
             planned.used != Use::Read && mode_of(planned).is_some_and(|mode| mode.database_first())
@@ -160,6 +164,10 @@ pub(crate) async fn write_in_turn<H: Host>(
                 return held.map(|()| reply).map_err(|_| Error::Unconfirmed);
             }
             Recorded::Departing => mode_of = all_through,
+            Recorded::Full(full) => match full.wait(cache, until).await? {
+                Then::Again => {}
+                Then::Through => mode_of = all_through,
+            },
             Recorded::Intended(intent) => break intent,
         }
     };
@@ -199,6 +207,9 @@ fn intend<H: Host>(
     let (mut rows, others) = sort_out(plan, mode_of, written)?;
     if others.iter().any(is_owed) && !cache.may_owe(locked) {
         return Ok(Recorded::Departing);
+    }
+    if let Some(full) = over_bound(cache, plan, &others) {
+        return Ok(Recorded::Full(full));
     }
     if rows.is_empty() {
         let version = cache.append(locked, plan.slot, others)?;

@@ -70,6 +70,10 @@ impl Host for Node {
         Duration::from_secs(5)
     }
 
+    fn dirty_bytes_max(&self) -> u64 {
+        self.world.dirty_bytes_max.get()
+    }
+
     fn database(&self, _store: &str) -> Result<Rc<dyn Database>, String> {
         Ok(Rc::new(Handle(Rc::clone(&self.world.database))))
     }

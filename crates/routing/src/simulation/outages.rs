@@ -122,6 +122,41 @@ fn dirty_bytes_stay_below_the_bound_while_the_database_is_frozen() {
     assert!(world.cache(A).dirty_bytes() <= 1_000);
 }
 
+/// The keys of one command count together, those of all keyspaces do at a node, and so do those that
+/// are written beside a key whose database comes first.
+#[test]
+fn the_bound_is_for_all_that_a_command_adds_and_for_all_keyspaces() {
+    let mut settings = example_settings();
+    settings[1].write_back.max_dirty_bytes = Size(1_000);
+    let mut other = settings[1].clone();
+    (other.name, other.prefix) = ("wb2".into(), "wb2:*".into());
+    settings.push(other);
+    let world = World::with_keyspaces(1, Rules::default(), settings);
+    world.database.meet(&[Fate::NotDone; 400]);
+    let value = key(&"x".repeat(90));
+    let pair = |name: String| (key(&name), value.clone());
+    let some = |prefix: &str, count: usize| {
+        let pairs = (0..count).map(|n| pair(format!("{prefix}:{{k}}{n:05}")));
+        Command::Set(pairs.collect())
+    };
+    let refused = world.ask(some("wb", 11));
+    assert!(is_store_error(&refused), "{refused:?}");
+    let mut beside = some("wb", 11);
+    if let Command::Set(pairs) = &mut beside {
+        pairs.push(pair("wt:{k}".into()));
+    }
+    let refused = world.ask(beside);
+    assert!(is_store_error(&refused), "{refused:?}");
+    assert_eq!(world.cache(A).dirty_bytes(), 0);
+
+    world.dirty_bytes_max.set(1_200);
+    assert_eq!(world.ask(some("wb", 8)), NOTHING);
+    let refused = world.ask(some("wb2", 8));
+    assert!(is_store_error(&refused), "{refused:?}");
+    assert_eq!(world.ask(some("wb2", 2)), NOTHING);
+    assert!(world.cache(A).dirty_bytes() <= 1_200);
+}
+
 fn departing(members: u8) -> BTreeSet<Member> {
     let member = |number| Member {
         node: NodeId::from_bytes([number; 20]),

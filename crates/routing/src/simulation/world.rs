@@ -54,6 +54,7 @@ pub(crate) struct World {
     /// While set, nothing is committed: the copies are out of reach.
     pub(crate) cut_off: Cell<bool>,
     pub(crate) commit_ms: Cell<u64>,
+    pub(crate) dirty_bytes_max: Cell<u64>,
     /// While set, the primary has no lease.
     pub(crate) no_lease: Cell<bool>,
     /// While set, nothing is recorded: there is no memory.
@@ -122,6 +123,7 @@ impl World {
             nodes: RefCell::default(),
             cut_off: Cell::new(false),
             commit_ms: Cell::new(3),
+            dirty_bytes_max: Cell::new(u64::MAX),
             no_lease: Cell::new(false),
             no_memory: Cell::new(false),
         });
