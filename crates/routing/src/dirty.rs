@@ -131,29 +131,33 @@ impl Dirty {
         due
     }
 
-    /// Takes up to `batch` keys that are due, oldest first; their flush is under way until
-    /// [`Dirty::put_back`].
+    /// Takes up to `batch` keys of up to `bytes_max` together, one at least, that are due, oldest
+    /// first; their flush is under way until [`Dirty::put_back`].
     pub(crate) fn take_due(
         &mut self,
         definition: DefinitionId,
         now: Time,
         batch: usize,
+        bytes_max: u64,
     ) -> Vec<Bytes> {
         let Some(queue) = self.queues.get_mut(&definition) else {
             return Vec::new();
         };
         let hurry = queue.hurry.happened();
         let mut taken = Vec::new();
+        let mut bytes = 0;
         while let Some(first) = queue.order.first_entry().filter(|_| taken.len() < batch) {
             if first.key().0 > now && !hurry {
                 break;
             }
-            let key = first.remove();
-            self.keys
-                .get_mut(&key)
-                .expect("what has a place is dirty")
-                .place = None;
-            taken.push(key);
+            let waiting = self.keys.get_mut(first.get());
+            let waiting = waiting.expect("what has a place is dirty");
+            bytes += waiting.bytes;
+            if bytes > bytes_max && !taken.is_empty() {
+                break;
+            }
+            waiting.place = None;
+            taken.push(first.remove());
         }
         taken
     }
@@ -332,12 +336,15 @@ mod tests {
         assert!(!note(&mut dirty, "a", 2, 110));
         assert!(!note(&mut dirty, "b", 3, 120));
         assert_eq!(dirty.bytes(), 20, "coalesced");
-        assert_eq!(dirty.take_due(1, at(99), 10), Vec::<Bytes>::new());
-        assert_eq!(dirty.take_due(1, at(115), 1), [key("b")]);
-        assert_eq!(dirty.take_due(1, at(115), 10), [key("a")]);
+        assert_eq!(dirty.take_due(1, at(99), 10, 1_000), Vec::<Bytes>::new());
+        assert_eq!(dirty.take_due(1, at(115), 1, 1_000), [key("b")]);
+        assert_eq!(dirty.take_due(1, at(115), 10, 1_000), [key("a")]);
         assert_eq!(dirty.next_due(1), None);
         dirty.put_back(&[key("a"), key("b")], at(200));
         assert_eq!(dirty.next_due(1), Some(at(200)));
+        // Ten bytes each: one at least, and no more than fit.
+        assert_eq!(dirty.take_due(1, at(200), 10, 19), [key("a")]);
+        assert_eq!(dirty.take_due(1, at(200), 10, 5), [key("b")]);
     }
 
     #[test]

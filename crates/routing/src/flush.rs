@@ -18,6 +18,11 @@ use crate::keyspace::{Definition, DefinitionId, Keyspace, WriteBackSettings};
 use crate::rule::Rule;
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+/// What a batch comes to at most, unless one row alone is more: so much is copied out of the slots
+/// at once, and a disk takes it well within any `flush_timeout` that makes sense.
+const BATCH_BYTES_MAX: u64 = 4 << 20;
+/// A batch is halved so often at most while the database does not take it in time.
+const HALVINGS_MAX: u32 = 14;
 const UNCOMMITTED_WAIT: Duration = Duration::from_millis(5);
 
 /// One row of a batch: where it came from, so that its mark can be cleared.
@@ -175,7 +180,7 @@ impl<H: Host> Cache<H> {
 
     /// Runs while something of the definition is dirty.
     async fn keep_flushing(self: &Rc<Self>, definition: DefinitionId) {
-        let mut failures = 0;
+        let (mut failures, mut halvings) = (0, 0_u32);
         loop {
             let Some(due) = self.dirty.borrow_mut().next_due(definition) else {
                 break;
@@ -194,10 +199,12 @@ impl<H: Host> Cache<H> {
                 break;
             };
             let settings = settings_of(keyspaces.with_database(rule.prefix.as_bytes()), &rule);
+            let keys_max = (settings.batch >> halvings).max(1);
+            let bytes_max = BATCH_BYTES_MAX >> halvings;
             let batch = self
                 .dirty
                 .borrow_mut()
-                .take_due(definition, now, settings.batch);
+                .take_due(definition, now, keys_max, bytes_max);
             self.dirty.borrow_mut().calm_if_drained(definition);
             let flushed = self
                 .flush_keys(&rule, batch.clone(), settings.flush_timeout.0)
@@ -205,6 +212,7 @@ impl<H: Host> Cache<H> {
             let wait = match flushed {
                 Ok(sent) => {
                     failures = 0;
+                    halvings = halvings.saturating_sub(1);
                     if sent == 0 {
                         // What is not committed yet: in a hurry, too, it is not asked without end.
                         self.host.sleep(UNCOMMITTED_WAIT).await;
@@ -213,6 +221,7 @@ impl<H: Host> Cache<H> {
                 }
                 Err(error) => {
                     failures += 1;
+                    halvings = (halvings + 1).min(HALVINGS_MAX);
                     tracing::warn!(store = rule.store, failures, error, "flush failed");
                     let wait = self.back_off(failures, BACK_OFF_MIN);
                     self.host.sleep(wait).await;

@@ -2,7 +2,8 @@
 //!
 //! A tombstone's `expires_at` is the moment of the last statement on it, and a row never gets a
 //! stamp after its time without becoming a tombstone. So `expires_at` alone tells when the last
-//! statement on a row past its time was, and no column beyond the documented ones is needed.
+//! statement on a row past its time was, and no column beyond the documented ones is needed. An
+//! index of the rows that have it finds those to collect, so that no table is read for them.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(super) const NOW: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 #[derive(Debug)]
 pub(super) struct Statements {
     pub(super) create: Arc<str>,
+    pub(super) index: Arc<str>,
     pub(super) store: Arc<str>,
     pub(super) stamp: Arc<str>,
     pub(super) settle: Arc<str>,
@@ -27,7 +29,13 @@ pub(super) const LOAD_KEYS_MAX: usize = 256;
 
 impl Statements {
     pub(super) fn new(table: &str) -> Statements {
+        // No keyspace has a name with a dot, and so no table is called like this.
+        let index = quoted(&format!("{table}.expires_at"));
         let table = quoted(table);
+        let index = format!(
+            "CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at) \
+             WHERE expires_at IS NOT NULL"
+        );
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {table} (key BLOB PRIMARY KEY, \
              gen INTEGER NOT NULL DEFAULT 0, version INTEGER NOT NULL DEFAULT 0, \
@@ -62,6 +70,7 @@ impl Statements {
         let load = format!("SELECT key, kind, value, expires_at FROM {table} WHERE key IN (");
         Statements {
             create: create.into(),
+            index: index.into(),
             store: store.into(),
             stamp: stamp.into(),
             settle: settle.into(),

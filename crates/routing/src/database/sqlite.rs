@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
 use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
@@ -30,6 +30,10 @@ use crate::keyspace::{Definition, StoreSettings};
 use crate::quantity::Span;
 use row::{integer, value};
 use write::{has_ended, settle_row, store_row};
+
+/// What one load brings at most, unless one value alone is more. All of it is in memory at once,
+/// for each of the loads that are under way.
+const LOAD_BYTES_MAX: usize = 64 << 20;
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
@@ -137,9 +141,11 @@ impl SqliteStore {
             return Ok(Arc::clone(known));
         }
         let statements = Arc::new(Statements::new(&definition.table));
-        sqlx::query(AssertSqlSafe(Arc::clone(&statements.create)))
-            .execute(connection)
-            .await?;
+        for sql in [&statements.create, &statements.index] {
+            sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+                .execute(&mut *connection)
+                .await?;
+        }
         self.tables
             .lock()
             .insert(definition.table.clone(), Arc::clone(&statements));
@@ -352,6 +358,11 @@ fn remaining(until_unix_ms: u64) -> Option<Duration> {
         .filter(|left| !left.is_zero())
 }
 
+fn too_much() -> Failure {
+    let mib = LOAD_BYTES_MAX >> 20;
+    Failure::NotDone(format!("the values asked for at once are over {mib}MiB"))
+}
+
 fn too_late() -> Failure {
     Failure::NotDone("the deadline passed before the database could start".to_owned())
 }
@@ -385,21 +396,28 @@ impl Database for SqliteStore {
             let run = async {
                 let statements = self.table(connection.get(), definition).await?;
                 let mut found = BTreeMap::new();
+                let mut bytes = 0;
                 for some in keys.chunks(LOAD_KEYS_MAX) {
                     let (sql, places) = statements.load(some.len());
                     let again = some.iter().cycle().take(places);
                     let query = again.fold(sqlx::query(AssertSqlSafe(sql)), |query, key| {
                         query.bind(&key[..])
                     });
-                    for row in query.fetch_all(connection.get()).await? {
+                    let mut rows = query.fetch(connection.get());
+                    while let Some(row) = rows.try_next().await? {
                         let key: Vec<u8> = row.try_get("key")?;
-                        found.insert(Bytes::from(key), value(&row)?);
+                        let value = value(&row)?;
+                        bytes += value.as_ref().map_or(0, |value| value.bytes.len());
+                        found.insert(Bytes::from(key), value);
+                        if bytes > LOAD_BYTES_MAX && found.len() > 1 {
+                            return Ok(None);
+                        }
                     }
                 }
-                Ok::<_, sqlx::Error>(found)
+                Ok::<_, sqlx::Error>(Some(found))
             };
             let mut found = match tokio::time::timeout(left, run).await {
-                Ok(found) => found.map_err(not_done)?,
+                Ok(found) => found.map_err(not_done)?.ok_or_else(too_much)?,
                 Err(_) => return Err(Failure::Unanswered("no answer in time".to_owned())),
             };
             connection.keep();

@@ -83,6 +83,23 @@ fn flushes_are_coalesced_and_batched() {
     });
 }
 
+/// So that each fits the time that it has.
+#[test]
+fn batches_are_bounded_in_bytes_and_halved_while_they_fail() {
+    let world = World::new(1, Rules::default());
+    world.database.meet(&[Fate::NotDone; 3]);
+    let value = "x".repeat(1 << 20);
+    for number in 0..12 {
+        let write = world.send(A, set(&format!("wb:{number}"), &value));
+        world.executor.block_on(write);
+    }
+    world.executor.run_for(millis(5_000));
+    let batches = world.database.batches.borrow().clone();
+    assert_eq!(world.cache(A).dirty_bytes(), 0, "{batches:?}");
+    assert!(batches.iter().all(|&rows| rows <= 3), "{batches:?}");
+    assert_eq!(batches[1..4], [1, 1, 1], "{batches:?}");
+}
+
 #[test]
 fn dirty_bytes_stay_below_the_bound_while_the_database_is_frozen() {
     let full = |when_full| {

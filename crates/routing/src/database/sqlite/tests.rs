@@ -335,6 +335,55 @@ async fn tombstones_and_rows_past_their_time_are_collected_late() {
     assert_eq!(left, [None, None, Some(lives), text("stays")]);
 }
 
+/// While it runs, nobody else writes: it must not read the whole table.
+#[tokio::test]
+async fn what_is_collected_is_found_by_an_index() {
+    let file = file();
+    let database = file.open().await;
+    load(&database, &["k:1"]).await;
+    let plan = format!(
+        "EXPLAIN QUERY PLAN {}",
+        Statements::new("quorate_k").collect
+    );
+    let rows = sqlx::query(AssertSqlSafe(plan))
+        .fetch_all(&mut file.outside().await)
+        .await
+        .unwrap();
+    let details: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+    let is_scan = |detail: &String| detail.starts_with("SCAN");
+    assert!(!details.iter().any(is_scan), "{details:?}");
+}
+
+#[tokio::test]
+async fn one_load_brings_so_many_bytes_at_most() {
+    let file = file();
+    let database = file.open().await;
+    let big = |key: &'static str, bytes: usize| {
+        let value = Value {
+            bytes: vec![0; bytes].into(),
+            ..text("").unwrap()
+        };
+        write(key, at(1, 1), Some(value))
+    };
+    let rows = [big("k:1", LOAD_BYTES_MAX), big("k:2", 1), big("k:3", 1)];
+    store(&database, &rows).await;
+    let keys = |names: &[&'static str]| -> Vec<Bytes> {
+        names
+            .iter()
+            .map(|name| Bytes::from_static(name.as_bytes()))
+            .collect()
+    };
+    let (one, small, all) = (keys(&["k:1"]), keys(&["k:2", "k:3"]), keys(&["k:1", "k:2"]));
+    let definition = definition();
+    for fits in [&one, &small] {
+        assert!(database.load(&definition, fits, soon()).await.is_ok());
+    }
+    let Err(Failure::NotDone(why)) = database.load(&definition, &all, soon()).await else {
+        panic!("more than fits")
+    };
+    assert!(why.contains("over 64MiB"), "{why}");
+}
+
 #[tokio::test]
 async fn a_barrier_on_a_row_past_its_time_counts_its_age_anew() {
     let mut file = file();
