@@ -96,11 +96,81 @@ fn the_pods_start_with_settings_that_are_right() {
     assert_eq!(settings.cluster.seeds.addresses().len() as u64, replicas);
     assert_eq!(pod["enableServiceLinks"], false);
 
-    // The secret as it is committed does not start a node.
-    let committed = find("Secret")["stringData"]["cluster"].as_str().unwrap();
-    fs::write(&secret, committed).unwrap();
+    // Neither secret starts a node as it is committed.
+    let committed = &find("Secret")["stringData"];
+    let password = committed["password"].as_str().unwrap().to_owned();
+    let password = ("QUORATE_NODE__REQUIREPASS".to_owned(), password);
+    let refused = config::load(Some(&file), [password], &[]).unwrap_err();
+    assert!(
+        refused.to_string().contains("node.requirepass"),
+        "{refused}"
+    );
+    fs::write(&secret, committed["cluster"].as_str().unwrap()).unwrap();
     let refused = config::load(Some(&file), [], &[]).unwrap_err().to_string();
     assert!(refused.contains("16 to 1024 bytes"), "{refused}");
+}
+
+/// None of it shows before there is a cluster to run it in.
+#[test]
+fn the_pods_find_each_other_and_what_they_need() {
+    let documents = manifest_documents();
+    let find = |kind: &str, name: &str| {
+        let is_it = |it: &&Value| it["kind"] == kind && it["metadata"]["name"] == name;
+        documents.iter().find(is_it).expect("it is there")
+    };
+    let text = find("ConfigMap", "quorate")["data"]["quorate.toml"]
+        .as_str()
+        .unwrap();
+    let folder = tests::harness::folder();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "0123456789abcdef").unwrap();
+    let mounted = "/etc/quorate/secret/cluster";
+    assert!(text.contains(&format!("secret_file = \"{mounted}\"")));
+    let file = folder.path().join("quorate.toml");
+    fs::write(&file, text.replace(mounted, secret.to_str().unwrap())).unwrap();
+    let settings = config::load(Some(&file), [], &[]).unwrap();
+
+    let set = &find("StatefulSet", "quorate")["spec"];
+    assert_eq!(set["podManagementPolicy"], "Parallel");
+    assert_eq!(set["serviceName"], "quorate");
+    let service = &find("Service", "quorate")["spec"];
+    assert_eq!(service["publishNotReadyAddresses"], true);
+    let node = &settings.node;
+    let ports = [
+        ("cluster", node.port),
+        ("any", node.any_port),
+        ("peers", node.peer_port),
+        ("admin", node.admin_port),
+    ];
+    let container = &set["template"]["spec"]["containers"][0];
+    for (name, port) in ports {
+        for (list, field) in [
+            (&container["ports"], "containerPort"),
+            (&service["ports"], "port"),
+        ] {
+            let is_it = |it: &&Value| it["name"] == name;
+            let found = list.as_array().unwrap().iter().find(is_it).expect(name);
+            assert_eq!(found[field], port, "{name}");
+        }
+    }
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|it| it["name"] == "secret").unwrap();
+    let volumes = set["template"]["spec"]["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|it| it["name"] == "secret").unwrap();
+    let item = &volume["secret"]["items"][0];
+    let path = Path::new(mount["mountPath"].as_str().unwrap()).join(item["path"].as_str().unwrap());
+    assert_eq!(path, Path::new(mounted));
+    let kept = find("Secret", "quorate")["stringData"].as_object().unwrap();
+    assert!(kept.contains_key(item["key"].as_str().unwrap()));
+
+    // What one client or node can have a pod hold fits beside the data, several times.
+    let memory = container["resources"]["limits"]["memory"].as_str().unwrap();
+    assert_eq!(memory, "2Gi");
+    let beside = (2_u64 << 30) - settings.memory.maxmemory.0;
+    let (limits, peers) = (&settings.limits, &settings.peers);
+    let one_client = limits.query_bytes_max.0 + limits.output_bytes_max.0;
+    let one_node = limits.peer_queue_bytes_max.0 + peers.calls_queued_bytes_max.0;
+    assert!(2 * one_client + 2 * one_node <= beside);
 }
 
 /// The manifests' documents; the Python environment can read YAML.

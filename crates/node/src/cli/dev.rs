@@ -5,6 +5,7 @@ mod screen;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, value_parser};
 use node::config;
@@ -39,8 +40,8 @@ pub(super) struct Arguments {
 /// Starts the nodes, says how to reach them, and stays until it is asked to stop.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // What is wrong with it is said once, not by every node, and before anything is begun.
-    let check = |config: Option<&Path>| config::load(config, environment(), &[]).map(drop);
-    check(arguments.config.as_deref())?;
+    let load = |config: Option<&Path>| config::load(config, environment(), &[]);
+    load(arguments.config.as_deref())?;
     let ports = Ports::of_nodes(arguments.nodes, arguments.port)?;
     let failed =
         |path: &Path, error| Failure::Run(format!("{} cannot be written: {error}", path.display()));
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => write_example(&arguments.data).map_err(|(path, error)| failed(&path, error))?,
     };
-    check(Some(&config))?;
+    let settings = load(Some(&config))?;
 
     let plans: Vec<Plan> = (1..=arguments.nodes)
         .map(|number| Plan::new(number, &ports, &config, &arguments.data))
@@ -59,12 +60,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Run(format!("no runtime: {error}")))?;
     // On this thread and no other: a child dies with the thread that started it.
-    runtime.block_on(attend(plans, arguments))
+    let stop_timeout = settings.timings.stop_timeout.0;
+    runtime.block_on(attend(plans, stop_timeout, arguments))
 }
 
-async fn attend(plans: Vec<Plan>, arguments: &Arguments) -> Result<(), Failure> {
+async fn attend(
+    plans: Vec<Plan>,
+    stop_timeout: Duration,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
-    let mut children = Children::start(plans)?;
+    let mut children = Children::start(plans, stop_timeout)?;
     let mut starting = usize::from(arguments.nodes);
     let mut living = starting;
     while living > 0 {

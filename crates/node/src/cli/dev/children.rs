@@ -18,8 +18,8 @@ use super::Failure;
 use crate::cli::ports::Ports;
 use crate::cli::start_line::StartLine;
 
-/// A node that is asked to stop gets this long: what it leads, it hands over and flushes.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How much longer than by its settings a node may take to stop.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// Nodes beyond these are not seeds.
 const SEEDS_MAX: usize = 3;
 
@@ -125,17 +125,20 @@ pub(super) struct Children {
     nodes: Vec<Node>,
     happened: mpsc::UnboundedReceiver<Happened>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    stop_timeout: Duration,
 }
 
 impl Children {
-    /// Starts a process for each plan. On an error, those that run are stopped.
-    pub(super) fn start(plans: Vec<Plan>) -> Result<Children, Failure> {
+    /// Starts a process for each plan. On an error, those that run are stopped. By its settings,
+    /// each may take `stop_timeout` for each step when it is asked to stop.
+    pub(super) fn start(plans: Vec<Plan>, stop_timeout: Duration) -> Result<Children, Failure> {
         // Each node sends two messages at most.
         let (sender, happened) = mpsc::unbounded_channel();
         let mut children = Children {
             nodes: Vec::new(),
             happened,
             tasks: Vec::new(),
+            stop_timeout,
         };
         for (index, plan) in plans.into_iter().enumerate() {
             let child = plan.spawn().map_err(|error| {
@@ -201,7 +204,9 @@ impl Children {
                 let _ = kill_process(process, Signal::TERM);
             }
         }
-        let _ = timeout(STOP_TIMEOUT, join_all(&mut self.tasks)).await;
+        // First it gives the databases what they lack, then its clients their replies.
+        let limit = self.stop_timeout * 2 + STOP_MARGIN;
+        let _ = timeout(limit, join_all(&mut self.tasks)).await;
     }
 
     /// Ends those that still run.
