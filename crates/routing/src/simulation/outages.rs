@@ -139,8 +139,8 @@ fn dirty_bytes_stay_below_the_bound_while_the_database_is_frozen() {
     assert!(world.cache(A).dirty_bytes() <= 1_000);
 }
 
-/// The keys of one command count together, those of all keyspaces do at a node, and so do those that
-/// are written beside a key whose database comes first.
+/// The keys of one command count together, those of all keyspaces do at a node, and so do those
+/// that are written beside a key whose database comes first.
 #[test]
 fn the_bound_is_for_all_that_a_command_adds_and_for_all_keyspaces() {
     let mut settings = example_settings();
