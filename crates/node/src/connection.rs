@@ -9,9 +9,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::client_state::{ClientCard, ClientState};
@@ -28,6 +30,8 @@ use cluster::clock;
 const READ_BYTES: usize = 16 << 10;
 /// What an idle connection keeps of a request that is not complete without keeping a whole buffer.
 const KEEP_BYTES: usize = 1 << 10;
+/// Requests of one client run for so long before others of the thread have their turn.
+const BATCH_TIME: Duration = Duration::from_millis(2);
 /// What is read from a client that is being closed, so that the system lets our last reply through.
 const DRAIN_BYTES: usize = 256 << 10;
 
@@ -88,6 +92,8 @@ impl From<io::Error> for Close {
 pub(crate) struct Link {
     socket: TcpStream,
     pub(crate) card: Arc<ClientCard>,
+    /// Whether the client waits for the node.
+    waits: Cell<bool>,
     ended: Cell<Option<Close>>,
 }
 
@@ -96,8 +102,21 @@ impl Link {
         Link {
             socket,
             card,
+            waits: Cell::new(false),
             ended: Cell::new(None),
         }
+    }
+
+    /// Whether the client has asked for nothing that it is not answered yet.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.waits.get()
+    }
+
+    /// All that had arrived was read: the runtime waits for more, and the next read is not tried
+    /// in vain.
+    fn has_read_all(&self) {
+        let none = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.socket.try_io(Interest::READABLE, none);
     }
 
     /// Nothing more is read: the connection ends once it has answered what has arrived.
@@ -187,7 +206,11 @@ impl Connection {
             loop {
                 let batch = self.run_batch();
                 if !self.gather.is_empty() {
-                    self.settle().await?;
+                    self.link.waits.set(true);
+                    let settled = self.settle().await;
+                    self.link.waits.set(false);
+                    settled?;
+                    self.is_seen();
                 }
                 self.write().await?;
                 match batch {
@@ -213,14 +236,15 @@ impl Connection {
             // must not cost memory.
             let room = self.wanted.min(self.input.len()).max(READ_BYTES);
             self.input.reserve(room);
+            let spare = self.input.capacity() - self.input.len();
             match self.link.socket.try_read_buf(&mut self.input) {
                 Ok(0) => return Err(Close::Gone(io::ErrorKind::UnexpectedEof)),
                 Ok(count) => {
+                    if count < spare {
+                        self.link.has_read_all();
+                    }
                     self.thread.stats.bytes_in.add(count as u64);
-                    self.link
-                        .card
-                        .seen_ms
-                        .store(self.thread.node.uptime_ms(), Relaxed);
+                    self.is_seen();
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
@@ -229,21 +253,31 @@ impl Connection {
         }
     }
 
-    /// Runs requests until all have run, or enough replies have gathered.
+    fn is_seen(&self) {
+        let now = self.thread.node.uptime_ms();
+        self.link.card.seen_ms.store(now, Relaxed);
+    }
+
+    /// Runs requests until all have run, or enough replies have gathered, or others have waited
+    /// long enough.
     fn run_batch(&mut self) -> Batch {
         if self.output.capacity() == 0 {
             self.output = self.thread.lend();
         }
-        self.limits = self.thread.node.parameters.limits.load_full();
+        let limits = self.thread.node.parameters.limits.load();
+        if !Arc::ptr_eq(&limits, &self.limits) {
+            self.limits = Arc::clone(&limits);
+        }
         let mut done = 0;
-        let mut started = clock::now();
+        // Less is read of those who may do nothing but authenticate.
+        let open = || self.thread.node.parameters.requirepass.load().is_none();
+        let known = self.client.authenticated || open();
+        let begun = clock::now();
+        let mut started = begun;
         let mut batch = Batch::More;
         for _ in 0..self.limits.pipeline_max {
             let input = &mut self.input[done..];
-            let length = match self
-                .parser
-                .parse(input, &self.limits, self.client.authenticated)
-            {
+            let length = match self.parser.parse(input, &self.limits, known) {
                 Ok(Progress::Complete(length)) => length,
                 Ok(Progress::Incomplete(wanted)) => {
                     self.wanted = wanted;
@@ -283,7 +317,9 @@ impl Connection {
                 batch = Batch::Last(Close::Quit);
                 break;
             }
-            if next == Next::Settle || self.output.len() >= self.limits.output_batch_bytes {
+            let is_long = self.output.len() >= self.limits.output_batch_bytes
+                || started.since(begun) > BATCH_TIME;
+            if next == Next::Settle || is_long {
                 break;
             }
         }

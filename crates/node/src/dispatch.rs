@@ -122,7 +122,8 @@ fn arity(_: &Session<'_>, command: &'static Command, request: Request<'_>) -> Ga
 }
 
 fn authenticated(session: &Session<'_>, command: &'static Command, _: Request<'_>) -> Gate {
-    if session.client.authenticated || command.has(flag::NO_AUTH) {
+    let open = || session.node.parameters.requirepass.load().is_none();
+    if session.client.authenticated || command.has(flag::NO_AUTH) || open() {
         Ok(())
     } else {
         Err("NOAUTH Authentication required.".into())
@@ -219,7 +220,7 @@ fn run(
                 Reach::Node => Slot::of(b""),
                 Reach::Split => {
                     crate::split::split(session, command, handler, request, replies)?;
-                    return Ok(Next::Go);
+                    return Ok(go_on(replies));
                 }
             };
             if replies.gather.outbox.holds(slot) {
@@ -261,14 +262,18 @@ fn post(
     let words = (request.buffer, request.spans);
     let outbox = &mut replies.gather.outbox;
     let reply = outbox.post(session.node, slot, command, session.client.version, words);
-    let next = if outbox.is_full() {
+    let later = Later::beside(carried(reply, write, Timeouts::of(session.node)));
+    replies.gather.wait_for(replies.out.len(), later);
+    go_on(replies)
+}
+
+/// Whether there is room for more requests to be carried elsewhere.
+fn go_on(replies: &Replies<'_>) -> Next {
+    if replies.gather.outbox.is_full() {
         Next::Settle
     } else {
         Next::Go
-    };
-    let later = Later::beside(carried(reply, write, Timeouts::of(session.node)));
-    replies.gather.wait_for(replies.out.len(), later);
-    next
+    }
 }
 
 fn elsewhere(session: &Session<'_>, route: Route) -> CommandError {

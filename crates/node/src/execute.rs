@@ -20,6 +20,7 @@ use crate::resp::{Reply, RespVersion};
 use crate::stats::{Limit, ThreadStats};
 use crate::store::tx::Role;
 use crate::store::{SlotTable, Tx};
+use crate::upkeep::make_room;
 
 /// For whom a key command runs: a client of this node, or another node that has such a client.
 pub(crate) struct Asker<'a> {
@@ -88,7 +89,7 @@ pub(crate) fn execute(
     replies: &mut Replies<'_>,
 ) -> Result<Ran, CommandError> {
     let (node, write) = (asker.node, command.has(flag::WRITE));
-    let no_room = command.has(flag::DENY_OOM) && node.is_out_of_memory();
+    let no_room = command.has(flag::DENY_OOM) && node.is_out_of_memory() && !make_room(node);
     if asker.pending.holds(slot) {
         if no_room {
             return Err(CommandError::OutOfMemory);

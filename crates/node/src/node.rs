@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use cluster::metadata::Group;
 use cluster::transport::Calls;
 use cluster::{Incarnation, Member, NodeId, NodeInfo, Time};
+use parking_lot::Mutex;
 use rand::RngExt;
 
 use crate::clients::Clients;
@@ -16,7 +17,7 @@ use crate::modes::Modes;
 use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
-use crate::store::Store;
+use crate::store::{Evictor, Store};
 use crate::topology::Topology;
 use cluster::clock;
 
@@ -48,6 +49,8 @@ pub struct Node {
     pub group: OnceLock<Group>,
     /// When the node started.
     pub started: Time,
+    /// Evicts where a command cannot wait for the thread that does it otherwise.
+    pub(crate) evictor: Mutex<Evictor>,
     /// The most memory that was seen in use, in bytes.
     pub memory_peak: AtomicU64,
     /// 40 hexadecimal digits that are new with each start (`run_id`).
@@ -90,6 +93,7 @@ impl Node {
             calls: OnceLock::new(),
             group: OnceLock::new(),
             started: clock::now(),
+            evictor: Mutex::new(Evictor::new(rand::random())),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         })

@@ -81,10 +81,12 @@ impl Outbox {
         let patience = slots.into_values().max().unwrap_or_default();
         let patience_max = node.settings.timings.database_patience.0;
         let within = timeouts.longest() + patience.min(patience_max);
+        // With more than that the client is closed, whatever else it has asked.
+        let bytes_max = node.parameters.limits.load().output_bytes_max;
         let roads = Ways(Arc::clone(node));
         async move {
             if !parcels.is_empty() {
-                carry(&roads, parcels, within).await;
+                carry(&roads, parcels, within, bytes_max).await;
             }
         }
     }

@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use cluster::metadata::{Entry, OnLoss};
 
 use crate::config::Settings;
+use crate::config::check::{ARGUMENT_BYTES, QUERY_BYTES};
 use crate::node::Node;
 use crate::resp::Limits;
 use crate::store::POLICIES;
@@ -114,7 +115,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "client-query-buffer-limit",
         |node| node.parameters.limits.load().query_bytes_max.to_string(),
         |node, text| {
-            let bytes = bytes_within(text, 1 << 20..=3 << 30)?;
+            let bytes = bytes_within(text, QUERY_BYTES)?;
             node.parameters
                 .change_limits(|limits| limits.query_bytes_max = bytes);
             Ok(())
@@ -184,8 +185,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "proto-max-bulk-len",
         |node| node.parameters.limits.load().bulk_bytes_max.to_string(),
         |node, text| {
-            // A value never is longer, so a longer argument could not be used.
-            let bytes = bytes_within(text, 1 << 20..=512 << 20)?;
+            let bytes = bytes_within(text, ARGUMENT_BYTES)?;
             node.parameters
                 .change_limits(|limits| limits.bulk_bytes_max = bytes);
             Ok(())
@@ -314,14 +314,21 @@ mod tests {
 
     #[test]
     fn what_can_be_set_is_what_is_shown_afterwards() {
-        let node = Node::alone(Settings::default());
-        for parameter in PARAMETERS {
-            let Change::Here(set) = parameter.change else {
-                continue;
-            };
-            let shown = (parameter.get)(&node);
-            set(&node, &shown).unwrap();
-            assert_eq!((parameter.get)(&node), shown, "{}", parameter.name);
+        let mut least = Settings::default();
+        let limits = &mut least.limits;
+        limits.argument_bytes_max.0 = *ARGUMENT_BYTES.start();
+        limits.query_bytes_max.0 = *QUERY_BYTES.start();
+        limits.maxclients = 1;
+        for settings in [Settings::default(), least] {
+            let node = Node::alone(settings);
+            for parameter in PARAMETERS {
+                let Change::Here(set) = parameter.change else {
+                    continue;
+                };
+                let shown = (parameter.get)(&node);
+                set(&node, &shown).unwrap();
+                assert_eq!((parameter.get)(&node), shown, "{}", parameter.name);
+            }
         }
         let names: Vec<_> = PARAMETERS.iter().map(|parameter| parameter.name).collect();
         assert!(names.is_sorted());

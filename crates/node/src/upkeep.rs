@@ -23,6 +23,8 @@ const EVICTIONS_MAX: usize = 256;
 /// Entries that are evicted at a time for members that are short of memory: they say so ten times
 /// a second.
 const RELIEF_MAX: usize = 64;
+/// Entries that are evicted for one command.
+const URGENT_MAX: usize = 32;
 /// Active expiry goes round all slots at most once in this time.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
 /// Entries of emptied slots whose memory is given back at a time.
@@ -37,6 +39,17 @@ struct Upkeep {
     evictor: Evictor,
     /// Makes room at other members.
     relief: Evictor,
+}
+
+/// Makes room at once for a command that would be refused: the thread's next step may be too far
+/// away. Whether there is some now.
+pub(crate) fn make_room(node: &Node) -> bool {
+    if node.store.policy().evicts()
+        && let Some(mut evictor) = node.evictor.try_lock()
+    {
+        evictor.step(&node.store, node, URGENT_MAX);
+    }
+    !node.is_out_of_memory()
 }
 
 /// Does it until the node stops.

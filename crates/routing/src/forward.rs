@@ -99,8 +99,10 @@ impl Parcel {
     }
 }
 
-/// Delivers every parcel, or says why not, within this time and the little that answers take.
-pub async fn carry(roads: &impl Roads, parcels: Vec<Parcel>, within: Duration) {
+/// Delivers every parcel, or says why not, within this time and the little that answers take. When
+/// the replies are more than `bytes_max` together, no further request is sent.
+pub async fn carry(roads: &impl Roads, parcels: Vec<Parcel>, within: Duration, bytes_max: usize) {
+    let mut bytes = 0;
     let until = Instant::now() + within;
     let mut waiting = parcels;
     let mut trips = FuturesUnordered::new();
@@ -115,7 +117,12 @@ pub async fn carry(roads: &impl Roads, parcels: Vec<Parcel>, within: Duration) {
             }
         }
         for (to, group) in groups {
-            trips.push(trip(roads, to, group, until));
+            if bytes <= bytes_max {
+                trips.push(trip(roads, to, group, until));
+            } else {
+                let too_large = |parcel: Parcel| parcel.deliver(Err(Undelivered::TooLarge));
+                group.into_iter().for_each(too_large);
+            }
         }
         if Instant::now() >= until {
             std::mem::take(&mut waiting).into_iter().for_each(give_up);
@@ -124,7 +131,10 @@ pub async fn carry(roads: &impl Roads, parcels: Vec<Parcel>, within: Duration) {
             return;
         }
         tokio::select! {
-            Some(left) = trips.next(), if !trips.is_empty() => waiting.extend(left),
+            Some((left, brought)) = trips.next(), if !trips.is_empty() => {
+                waiting.extend(left);
+                bytes += brought;
+            }
             () = tokio::time::sleep(PAUSE), if !waiting.is_empty() => {
                 waiting.iter_mut().for_each(|parcel| parcel.refused_by = None);
             }
@@ -140,16 +150,22 @@ fn give_up(parcel: Parcel) {
     parcel.deliver(Err(why));
 }
 
-/// Takes a group to a member. Returns what is to be tried again.
-async fn trip(roads: &impl Roads, to: Member, group: Vec<Parcel>, until: Instant) -> Vec<Parcel> {
+/// Takes a group to a member. Returns what is to be tried again, and how long the answer was.
+async fn trip(
+    roads: &impl Roads,
+    to: Member,
+    group: Vec<Parcel>,
+    until: Instant,
+) -> (Vec<Parcel>, usize) {
     let left = until.saturating_duration_since(Instant::now());
     let requests = encode_all(left, group.iter().map(|parcel| &parcel.body));
     let answer = match roads.carry(to, requests, left + GRACE).await {
         Ok(answer) => answer,
-        Err(error) => return not_answered(error, to, group),
+        Err(error) => return (not_answered(error, to, group), 0),
     };
     let Some(fates) = decode_answer(&answer, group.len()) else {
-        return not_answered(CallError::Unknown(Lost::LinkLost), to, group);
+        let lost = CallError::Unknown(Lost::LinkLost);
+        return (not_answered(lost, to, group), 0);
     };
     let mut again = Vec::new();
     let mut refused = BTreeSet::new();
@@ -165,7 +181,7 @@ async fn trip(roads: &impl Roads, to: Member, group: Vec<Parcel>, until: Instant
             Fate::Later => again.push(parcel),
         }
     }
-    again
+    (again, answer.len())
 }
 
 fn not_answered(error: CallError, to: Member, group: Vec<Parcel>) -> Vec<Parcel> {

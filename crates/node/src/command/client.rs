@@ -1,5 +1,6 @@
 //! `CLIENT`: what clients are called, and who is connected.
 
+use ahash::AHashSet;
 use bytes::Bytes;
 
 use crate::client_state::ClientCard;
@@ -24,20 +25,24 @@ pub(crate) fn list<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answer
     let cards = if args.is_empty() {
         clients.all()
     } else if args.remaining() == 2 && args.option("type") {
-        let kind = args.bytes()?.to_ascii_lowercase();
-        match kind.as_slice() {
+        let kind = args.bytes()?;
+        match kind.to_ascii_lowercase().as_slice() {
             b"normal" => clients.all(),
             b"master" | b"replica" | b"slave" | b"pubsub" => Vec::new(),
             _ => {
-                let kind = String::from_utf8_lossy(&kind).into_owned();
+                let kind = String::from_utf8_lossy(kind);
                 return Err(format!("ERR Unknown client type '{kind}'").into());
             }
         }
     } else if args.remaining() >= 2 && args.option("id") {
+        let mut asked = AHashSet::new();
         let mut cards = Vec::new();
         for id in args.by_ref() {
             let id = integer(id).ok_or("ERR Invalid client ID")?;
-            cards.extend(u64::try_from(id).ok().and_then(|id| clients.get(id)));
+            // Asked for often, a client is listed once: a reply is no longer than all of them.
+            if asked.insert(id) {
+                cards.extend(u64::try_from(id).ok().and_then(|id| clients.get(id)));
+            }
         }
         cards
     } else {
@@ -76,6 +81,7 @@ pub(crate) fn set_info<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> An
         return Err(format!("ERR Unrecognized option '{what}'").into());
     }
     let label = if is_name { "lib-name" } else { "lib-ver" };
+    short_enough(label, value)?;
     let value = printable(value).ok_or_else(|| {
         format!("ERR {label} cannot contain spaces, newlines or special characters.")
     })?;
@@ -90,9 +96,20 @@ pub(crate) fn set_info<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> An
 
 /// A name that stays one word of one line of `CLIENT LIST`.
 pub(crate) fn valid_name(name: &[u8]) -> Result<String, CommandError> {
+    short_enough("Client names", name)?;
     printable(name).ok_or_else(|| {
         "ERR Client names cannot contain spaces, newlines or special characters.".into()
     })
+}
+
+/// What a client calls itself is kept beside its connection, outside `maxmemory`.
+const NAME_BYTES_MAX: usize = 1024;
+
+fn short_enough(what: &str, name: &[u8]) -> Result<(), CommandError> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("ERR {what} cannot be longer than {NAME_BYTES_MAX} bytes").into())
 }
 
 fn printable(text: &[u8]) -> Option<String> {

@@ -2,7 +2,6 @@
 //!
 //! What is the whole cluster's is decided by the metadata group, so that reply is on its way.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use cluster::metadata::{Applied, Entry, ProposeError};
@@ -40,7 +39,7 @@ pub(crate) fn set<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answere
     if args.remaining() % 2 == 1 {
         return Err(CommandError::Syntax);
     }
-    let mut changes: Vec<(&'static Parameter, Cow<'_, str>)> = Vec::new();
+    let mut changes: Vec<(&'static Parameter, &str)> = Vec::new();
     while let (Some(name), Some(value)) = (args.next(), args.next()) {
         let found = PARAMETERS
             .iter()
@@ -59,7 +58,10 @@ pub(crate) fn set<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answere
         {
             return Err(failed(parameter, "duplicate parameter"));
         }
-        changes.push((parameter, String::from_utf8_lossy(value)));
+        let Ok(value) = std::str::from_utf8(value) else {
+            return Err(failed(parameter, "argument must be UTF-8"));
+        };
+        changes.push((parameter, value));
     }
     if let Some((parameter, entry)) = for_the_group(&changes)? {
         let decided = decided(Arc::clone(session.node), parameter, entry);
@@ -68,7 +70,7 @@ pub(crate) fn set<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answere
     let mut undo: Vec<(&Parameter, String)> = Vec::new();
     for (parameter, value) in changes {
         let before = (parameter.get)(session.node);
-        if let Err(why) = change(session, parameter, &value) {
+        if let Err(why) = change(session, parameter, value) {
             for (parameter, before) in undo {
                 change(session, parameter, &before).expect("it was the value a moment ago");
             }
@@ -82,7 +84,7 @@ pub(crate) fn set<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answere
 /// What the metadata group is to decide, if anything. It cannot be undone together with what is
 /// this node's, so it comes by itself.
 fn for_the_group(
-    changes: &[(&'static Parameter, Cow<'_, str>)],
+    changes: &[(&'static Parameter, &str)],
 ) -> Result<Option<(&'static Parameter, Entry)>, CommandError> {
     for (parameter, value) in changes {
         let Change::Everywhere(decision) = parameter.change else {
@@ -153,7 +155,7 @@ mod tests {
         let find = |name: &str| PARAMETERS.iter().find(|row| row.name == name).unwrap();
         let changes: Vec<_> = words
             .iter()
-            .map(|(name, value)| (find(name), Cow::Borrowed(*value)))
+            .map(|(name, value)| (find(name), *value))
             .collect();
         let found = for_the_group(&changes).map_err(|error| error.to_string())?;
         Ok(found.map(|(_, entry)| entry))

@@ -119,13 +119,16 @@ pub(crate) fn echo<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a>
     Ok(Reply::Slice(args.bytes()?).into())
 }
 
-pub(crate) fn select<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
+pub(crate) fn select<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
     let index = args.int()?;
     if i32::try_from(index).is_err() {
         let (least, most) = (i32::MIN, i32::MAX);
         return Err(
             format!("ERR value is out of range, value must between {least} and {most}").into(),
         );
+    }
+    if index != 0 && session.client.port == Port::Cluster {
+        return Err("ERR SELECT is not allowed in cluster mode".into());
     }
     if index != 0 {
         return Err("ERR DB index is out of range".into());

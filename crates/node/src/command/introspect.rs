@@ -7,6 +7,9 @@ use crate::resp::{Reply, RequestBuf};
 
 type Answered<'a> = Result<Answer<'a>, CommandError>;
 
+/// Commands that one request may ask about.
+const NAMES_MAX: usize = 1024;
+
 /// Every command that is not a subcommand.
 fn commands() -> impl Iterator<Item = CommandId> {
     table().ids().filter(|id| !table().row(*id).is_subcommand())
@@ -32,11 +35,21 @@ pub(crate) fn info<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answer
     if args.is_empty() {
         return all(session, args);
     }
+    few_enough(args)?;
     let one = |name| table().find_full(name).map_or(Reply::Null, info_of);
     Ok(Reply::Array(args.map(one).collect()).into())
 }
 
+/// What is said of a command is far longer than its name.
+fn few_enough(args: &Args<'_>) -> Result<(), CommandError> {
+    if args.remaining() <= NAMES_MAX {
+        return Ok(());
+    }
+    Err(format!("ERR no more than {NAMES_MAX} commands are described at once").into())
+}
+
 pub(crate) fn docs<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
+    few_enough(args)?;
     let docs = |id| (Reply::text(table().row(id).name), docs_of(id));
     let found: Vec<_> = if args.is_empty() {
         commands().map(docs).collect()

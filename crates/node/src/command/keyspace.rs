@@ -13,8 +13,11 @@ use crate::resp::Reply;
 
 type Answered<'a> = Result<Answer<'a>, CommandError>;
 
-/// What a key takes of a reply besides its bytes, about.
-const FRAME_BYTES: usize = 16;
+/// What a key of a reply takes besides its bytes until it is written, about.
+pub(crate) const FRAME_BYTES: usize = 2 * size_of::<Reply<'_>>();
+
+/// What a client is told that asks for too much at once.
+pub(crate) const TOO_MANY: &str = "ERR the keys are more than one reply may hold; use SCAN";
 
 /// `DBSIZE`
 pub(crate) fn dbsize<'a>(session: &mut Session<'_>, _: &mut Args<'a>) -> Answered<'a> {
@@ -47,7 +50,7 @@ pub(crate) fn keys<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> Answer
             for key in parts.into_iter().flat_map(|part| part.keys) {
                 bytes += key.len() + FRAME_BYTES;
                 if bytes > most {
-                    return Err("ERR the keys are more than one reply may hold; use SCAN".into());
+                    return Err(TOO_MANY.into());
                 }
                 found.push(Reply::Bulk(key));
             }

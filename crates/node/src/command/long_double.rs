@@ -11,8 +11,8 @@ const TEXT_BYTES_MAX: usize = 5 * 1024 - 1;
 /// The exponent of the greatest and of the least number: `mantissa * 2^exponent`.
 const EXPONENT_MAX: i64 = 16384 - 64;
 const EXPONENT_MIN: i64 = -16445 - 63;
-/// Decimal exponents beyond this are beyond every number, whatever its digits.
-const DECIMAL_EXPONENT_MAX: i64 = 20_000;
+/// No number has more digits before the point, or more zeros behind it before its first digit.
+const PLACES_MAX: i64 = 4_960;
 /// Digits behind the point that are written.
 const DECIMALS: usize = 17;
 
@@ -176,19 +176,28 @@ fn decimal(text: &[u8]) -> Option<LongDouble> {
     if digits.is_zero() {
         return Some(LongDouble::ZERO);
     }
-    if exponent.abs() > DECIMAL_EXPONENT_MAX {
+    // How many digits it has before the point, about: what is too great or too small is known
+    // before anything is computed.
+    let places = (digits.bits() as f64 * std::f64::consts::LOG10_2) as i64 + exponent;
+    if places.abs() > PLACES_MAX {
         return None;
     }
-    let mut power = Natural::from(1);
-    for _ in 0..exponent.unsigned_abs() {
-        power.multiply_add(10, 0);
-    }
+    let power = power_of_ten(exponent.unsigned_abs());
     let number = if exponent >= 0 {
         digits.multiply(&power).divide(&Natural::from(1))
     } else {
         digits.divide(&power)
     };
     (number.exponent >= EXPONENT_MIN).then_some(number)
+}
+
+fn power_of_ten(exponent: u64) -> Natural {
+    let mut power = Natural::from(1);
+    for _ in 0..exponent / 9 {
+        power.multiply_add(1_000_000_000, 0);
+    }
+    power.multiply_add(10_u32.pow((exponent % 9) as u32), 0);
+    power
 }
 
 fn hexadecimal(text: &[u8]) -> Option<LongDouble> {

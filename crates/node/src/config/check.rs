@@ -217,6 +217,15 @@ fn timings(timings: &Timings) -> Checked {
         let range = Span::from_millis(least)..=Span::from_secs(most);
         within(&format!("timings.{key}"), span, range)?;
     }
+    for (key, span) in [
+        ("timings.client_idle", timings.client_idle),
+        ("timings.client_keepalive", timings.client_keepalive),
+    ] {
+        if !span.as_millis().is_multiple_of(1_000) {
+            let problem = format!("must be whole seconds, not {span}");
+            return wrong(key, problem);
+        }
+    }
     // With less, one lost heartbeat would be enough to stop a primary.
     if timings.lease.as_millis() < 3 * timings.heartbeat.as_millis() {
         let problem = format!(
@@ -231,15 +240,23 @@ fn timings(timings: &Timings) -> Checked {
     )
 }
 
+/// What `argument_bytes_max` may be. A value never is longer, so a longer argument could not be
+/// used.
+pub(crate) const ARGUMENT_BYTES: RangeInclusive<u64> = 1 << 10..=512 << 20;
+/// What `query_bytes_max` may be.
+pub(crate) const QUERY_BYTES: RangeInclusive<u64> = 64 << 10..=3 << 30;
+
 fn limits(limits: &Limits) -> Checked {
     const TIB: u64 = 1 << 40;
     let size = |name: &str, size: Size, least: u64, most: u64| {
         within(&format!("limits.{name}"), size, Size(least)..=Size(most))
     };
     let most = limits.argument_bytes_max;
-    size("argument_bytes_max", most, 1 << 10, 512 << 20)?;
+    let (least, top) = ARGUMENT_BYTES.into_inner();
+    size("argument_bytes_max", most, least, top)?;
     size("line_bytes_max", limits.line_bytes_max, 64, 1 << 20)?;
-    size("query_bytes_max", limits.query_bytes_max, 64 << 10, 3 << 30)?;
+    let (least, top) = QUERY_BYTES.into_inner();
+    size("query_bytes_max", limits.query_bytes_max, least, top)?;
     size("output_bytes_max", limits.output_bytes_max, 64 << 10, TIB)?;
     size("output_soft_bytes", limits.output_soft_bytes, 64 << 10, TIB)?;
     size("backlog_bytes_max", limits.backlog_bytes_max, 1 << 10, TIB)?;

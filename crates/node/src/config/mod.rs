@@ -1,7 +1,7 @@
 //! The configuration of a process: built-in defaults, then a file, then the environment, then
 //! flags. It is checked once, here; whoever holds [`Settings`] need not doubt them.
 
-mod check;
+pub(crate) mod check;
 mod error;
 mod keys;
 mod settings;

@@ -61,7 +61,7 @@ impl Walk {
         let kind = self.kind.as_deref();
         let pattern = self.pattern.as_deref();
         is_there(entry, now_unix_ms)
-            && kind.is_none_or(|kind| entry.kind().name().as_bytes() == kind)
+            && kind.is_none_or(|kind| kind.eq_ignore_ascii_case(entry.kind().name().as_bytes()))
             && pattern.is_none_or(|pattern| pattern == b"*" || glob::matches(pattern, entry.key()))
     }
 }

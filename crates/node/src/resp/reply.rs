@@ -218,7 +218,10 @@ fn map(pairs: &[(Reply<'_>, Reply<'_>)], version: RespVersion, out: &mut BytesMu
 
 /// An error is one line: a line break that came in with an argument must not end it.
 fn error_line(error: &CommandError, out: &mut BytesMut) {
-    let text = error.to_string().replace(['\r', '\n'], " ");
+    let text = error.to_string();
+    let text = text
+        .trim_end_matches(['\r', '\n'])
+        .replace(['\r', '\n'], " ");
     frame(
         &BorrowedFrame::SimpleError {
             data: &text,

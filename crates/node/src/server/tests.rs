@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Server;
 use crate::config::Settings;
 use crate::node::Node;
+use cluster::Slot;
 use routing::quantity::Size;
 
 struct Running {
@@ -104,7 +105,7 @@ fn values_that_were_set_are_read_back() {
 
 #[test]
 fn more_keys_than_a_reply_may_hold_are_an_error() {
-    let running = start(|settings| settings.limits.output_bytes_max = Size(200));
+    let running = start(|settings| settings.limits.output_bytes_max = Size(1_000));
     let mut client = connect(running.server.any_address);
     let error = "-ERR the keys are more than one reply may hold; use SCAN\r\n";
     for number in 0..20 {
@@ -120,6 +121,57 @@ fn more_keys_than_a_reply_may_hold_are_an_error() {
         &format!("{error}:20\r\n"),
     );
     expect(&mut client, "KEYS *07\r\n", "*1\r\n$7\r\nkey:007\r\n");
+    running.server.stop();
+}
+
+#[test]
+fn what_a_client_asks_about_commands_and_clients_has_bounds() {
+    let running = start(|_| {});
+    let mut client = connect(running.server.any_address);
+    let error = |text: &str| format!("-ERR {text}\r\n");
+    let names = " get".repeat(1_025);
+    let few = error("no more than 1024 commands are described at once");
+    for subcommand in ["INFO", "DOCS"] {
+        expect(
+            &mut client,
+            &format!("COMMAND {subcommand}{names}\r\n"),
+            &few,
+        );
+    }
+    let long = "n".repeat(1_025);
+    let too_long = error("Client names cannot be longer than 1024 bytes");
+    expect(
+        &mut client,
+        &format!("CLIENT SETNAME {long}\r\n"),
+        &too_long,
+    );
+    let too_long = error("lib-name cannot be longer than 1024 bytes");
+    expect(
+        &mut client,
+        &format!("CLIENT SETINFO lib-name {long}\r\n"),
+        &too_long,
+    );
+    // However often it is asked for, a client is listed once.
+    client
+        .write_all(b"CLIENT LIST ID 1 1 1 1\r\nQUIT\r\n")
+        .unwrap();
+    assert_eq!(rest(&mut client).matches("id=").count(), 1);
+    running.server.stop();
+}
+
+#[test]
+fn a_slot_that_holds_more_keys_than_a_reply_is_an_error() {
+    let running = start(|settings| settings.limits.output_bytes_max = Size(2_000));
+    let mut client = connect(running.server.cluster_address);
+    for number in 0..100 {
+        let set = format!("SET {{k}}{number:03} v\r\n");
+        expect(&mut client, &set, "+OK\r\n");
+    }
+    let slot = Slot::of(b"k").number();
+    let error = "-ERR the keys are more than one reply may hold; use SCAN\r\n";
+    let ask = |count| format!("CLUSTER GETKEYSINSLOT {slot} {count}\r\n");
+    expect(&mut client, &ask(1_000), error);
+    expect(&mut client, &ask(2), "*2\r\n");
     running.server.stop();
 }
 

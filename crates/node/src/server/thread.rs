@@ -96,7 +96,7 @@ impl DataThread {
             let seen = link.card.seen_ms.load(Relaxed);
             if blocked != 0 && unread > limits.output_soft_bytes as u64 && now - blocked > soft {
                 link.cut(Close::SoftOutput);
-            } else if timeout > 0 && now.saturating_sub(seen) > timeout {
+            } else if timeout > 0 && link.is_idle() && now.saturating_sub(seen) > timeout {
                 link.cut(Close::Idle);
             }
         }

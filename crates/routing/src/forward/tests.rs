@@ -68,12 +68,21 @@ fn parcel(word: &str, writes: bool) -> (Parcel, oneshot::Receiver<Delivery>) {
 }
 
 async fn carried(roads: &Scripted, writes: &[bool], within_ms: u64) -> Vec<Delivery> {
+    carried_within(roads, writes, within_ms, usize::MAX).await
+}
+
+async fn carried_within(
+    roads: &Scripted,
+    writes: &[bool],
+    within_ms: u64,
+    bytes_max: usize,
+) -> Vec<Delivery> {
     let parcels = writes
         .iter()
         .enumerate()
         .map(|(index, writes)| parcel(&index.to_string(), *writes));
     let (parcels, receivers): (Vec<_>, Vec<_>) = parcels.unzip();
-    carry(roads, parcels, Duration::from_millis(within_ms)).await;
+    carry(roads, parcels, Duration::from_millis(within_ms), bytes_max).await;
     let mut deliveries = Vec::new();
     for receiver in receivers {
         deliveries.push(receiver.await.expect("every parcel has an end"));
@@ -143,6 +152,20 @@ async fn a_full_answer_is_followed_by_another() {
     let deliveries = carried(&roads, &[false, false], 1_000).await;
     assert!(deliveries.iter().all(Result::is_ok));
     assert_eq!(roads.asked.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn when_there_are_bytes_enough_nothing_more_is_asked() {
+    let roads = Scripted::new(&[Some(1)], |_, count| {
+        let mut fates = vec![Fate::Later; count];
+        fates[0] = Fate::Reply(Bytes::from(vec![b'x'; 1_000]));
+        Ok(fates)
+    });
+    let deliveries = carried_within(&roads, &[false; 9], 10_000, 2_500).await;
+    let (good, bad) = deliveries.split_at(3);
+    assert!(good.iter().all(Result::is_ok));
+    assert!(bad.iter().all(|one| *one == Err(Undelivered::TooLarge)));
+    assert_eq!(roads.asked.lock().len(), 3);
 }
 
 #[test]

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use cluster::{SLOTS, Slot};
 
 use crate::client_state::Port;
+use crate::command::keyspace::{FRAME_BYTES, TOO_MANY};
 use crate::command::{Answer, Args, Session};
 use crate::error::CommandError;
 use crate::resp::Reply;
@@ -99,6 +100,8 @@ pub(crate) fn get_keys<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> An
         .zip(usize::try_from(count).ok())
         .ok_or("ERR Invalid slot or number of keys")?;
     let now = cluster::clock::unix_ms();
+    let most = session.node.parameters.limits.load().output_bytes_max;
+    let mut bytes = 0;
     let mut keys = Vec::new();
     let mut position = Some(0);
     while let Some(from) = position.filter(|_| keys.len() < count) {
@@ -106,15 +109,19 @@ pub(crate) fn get_keys<'a>(session: &mut Session<'_>, args: &mut Args<'a>) -> An
         let visit = |entry: &Entry| {
             if entry.kind() != Kind::Absent && !entry.is_expired(now) {
                 keys.push(Reply::Bulk(Bytes::copy_from_slice(entry.key())));
+                bytes += entry.key().len() + FRAME_BYTES;
             }
             room -= 1;
-            if room == 0 || keys.len() == count {
+            if room == 0 || bytes > most || keys.len() == count {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         };
         position = session.node.slots.lock(slot).table.scan(from, visit);
+        if bytes > most {
+            return Err(TOO_MANY.into());
+        }
     }
     Ok(Reply::Array(keys).into())
 }
