@@ -47,33 +47,21 @@ pub enum IdentityError {
 
 impl Identity {
     /// Takes the data directory, which is made if it does not exist, and reads the node's id from
-    /// it. A directory that has none gets one drawn by `draw`.
+    /// it. `choose` is told the id that is there and says which one it is to be; a directory that
+    /// has none gets that.
     ///
     /// # Errors
-    /// If another process has the directory, or the file system fails.
-    pub fn open(
+    /// If another process has the directory, or the file system fails, or none is chosen.
+    pub fn open<E: From<IdentityError>>(
         directory: &Path,
-        draw: impl FnOnce() -> NodeId,
-    ) -> Result<Identity, IdentityError> {
-        fs::create_dir_all(directory).map_err(io_error(directory))?;
-        let path = directory.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let lock = lock.map_err(io_error(&path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(IdentityError::InUse(directory.to_owned()));
-            }
-            Err(error) => return Err(io_error(&path)(error.into())),
+        choose: impl FnOnce(Option<NodeId>) -> Result<NodeId, E>,
+    ) -> Result<Identity, E> {
+        let lock = take(directory)?;
+        let found = read(directory)?;
+        let node = choose(found)?;
+        if found.is_none() {
+            write(directory, node)?;
         }
-        let node = match read(directory)? {
-            Some(node) => node,
-            None => write(directory, draw())?,
-        };
         Ok(Identity {
             node,
             directory: directory.to_owned(),
@@ -94,6 +82,22 @@ impl Identity {
     }
 }
 
+fn take(directory: &Path) -> Result<File, IdentityError> {
+    fs::create_dir_all(directory).map_err(io_error(directory))?;
+    let path = directory.join(LOCK_FILE);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let lock = lock.map_err(io_error(&path))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(IdentityError::InUse(directory.to_owned())),
+        Err(error) => Err(io_error(&path)(error.into())),
+    }
+}
+
 fn read(directory: &Path) -> Result<Option<NodeId>, IdentityError> {
     let path = directory.join(ID_FILE);
     let mut text = String::new();
@@ -108,14 +112,14 @@ fn read(directory: &Path) -> Result<Option<NodeId>, IdentityError> {
 }
 
 /// Writes the id beside its place first: a crash leaves all of it or nothing.
-fn write(directory: &Path, node: NodeId) -> Result<NodeId, IdentityError> {
+fn write(directory: &Path, node: NodeId) -> Result<(), IdentityError> {
     let path = directory.join(ID_FILE);
     let draft = directory.join("node-id.new");
     let written = File::create(&draft)
         .and_then(|mut file| writeln!(file, "{node}").and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&draft, &path))
         .and_then(|()| File::open(directory)?.sync_all());
-    written.map_err(io_error(&path)).map(|()| node)
+    written.map_err(io_error(&path))
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> IdentityError {
@@ -131,29 +135,33 @@ mod tests {
         NodeId::from_bytes([byte; 20])
     }
 
+    fn open(directory: &Path, other: NodeId) -> Result<Identity, IdentityError> {
+        Identity::open(directory, |found| Ok(found.unwrap_or(other)))
+    }
+
     #[test]
     fn an_id_is_drawn_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("data");
-        assert_eq!(Identity::open(&path, || id(1)).unwrap().node(), id(1));
-        assert_eq!(Identity::open(&path, || id(2)).unwrap().node(), id(1));
+        assert_eq!(open(&path, id(1)).unwrap().node(), id(1));
+        assert_eq!(open(&path, id(2)).unwrap().node(), id(1));
     }
 
     #[test]
     fn two_processes_never_share_a_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Identity::open(directory.path(), || id(1)).unwrap();
-        let second = Identity::open(directory.path(), || id(1));
+        let first = open(directory.path(), id(1)).unwrap();
+        let second = open(directory.path(), id(1));
         assert!(matches!(second, Err(IdentityError::InUse(_))));
         drop(first);
-        assert!(Identity::open(directory.path(), || id(1)).is_ok());
+        assert!(open(directory.path(), id(1)).is_ok());
     }
 
     #[test]
     fn a_damaged_id_is_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(ID_FILE), "abc\n").unwrap();
-        let opened = Identity::open(directory.path(), || id(1));
+        let opened = open(directory.path(), id(1));
         assert!(matches!(opened, Err(IdentityError::Damaged { .. })));
     }
 }

@@ -99,8 +99,8 @@ impl Newcomer {
     /// # Errors
     /// If another process has the directory and keeps it, or it cannot be read or written.
     pub async fn open(settings: &Settings) -> Result<Newcomer, JoinError> {
-        let identity = take_identity(settings).await?;
-        let disk = Arc::new(Disk::open(identity.directory())?);
+        let (identity, disk) = take_identity(settings).await?;
+        let disk = Arc::new(disk);
         let me = Member {
             node: identity.node(),
             incarnation: disk.draw_incarnation()?,
@@ -259,17 +259,25 @@ impl Surroundings for Around {
     }
 }
 
-/// Takes the data directory. The process that a supervisor has just replaced may still be on its
-/// way out.
-async fn take_identity(settings: &Settings) -> Result<Identity, IdentityError> {
+/// Takes the data directory, with the file that its id goes with. The process that a supervisor has
+/// just replaced may still be on its way out.
+async fn take_identity(settings: &Settings) -> Result<(Identity, Disk), JoinError> {
     let (data, wait) = (&settings.node.data, settings.timings.data_wait.0);
     let started = clock::now();
     loop {
-        match Identity::open(data, || NodeId::from_bytes(rand::rng().random())) {
-            Err(IdentityError::InUse(_)) if clock::now().since(started) < wait => {
+        let mut disk = None;
+        let taken = Identity::open(data, |found| {
+            let opened = disk.insert(Disk::open(data)?);
+            let drawn = NodeId::from_bytes(rand::rng().random());
+            Ok::<_, JoinError>(opened.owner(found, drawn)?)
+        });
+        match taken {
+            Err(JoinError::Identity(IdentityError::InUse(_)))
+                if clock::now().since(started) < wait =>
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            taken => return taken,
+            taken => return Ok((taken?, disk.expect("an id is chosen by its file"))),
         }
     }
 }

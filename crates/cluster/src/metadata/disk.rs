@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::Incarnation;
+use crate::{Incarnation, NodeId};
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
@@ -54,16 +54,34 @@ pub enum DiskError {
     /// The thread that writes could not start, or has ended.
     #[error("{FILE}: the writing thread: {0}")]
     Writer(String),
+    /// The id beside the file is that of another node.
+    #[error(
+        "{FILE} is that of node {owner}, and node-id says {found}: the data directory is mixed"
+    )]
+    AnotherNode {
+        /// Whose file it is.
+        owner: NodeId,
+        /// What the data directory says.
+        found: NodeId,
+    },
+    /// The node has an id, and the file that it was drawn with is gone.
+    #[error(
+        "{FILE} of node {0} is gone, and with it what the node has promised the others: remove the \
+         whole data directory, so that it joins as a new node"
+    )]
+    Lost(NodeId),
 }
 
 /// Something that is kept once, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fact {
+    Node,
     Incarnation,
     Vote,
     Committed,
     Purged,
     Snapshot,
+    SnapshotIndex,
     Founding,
     Lineage,
 }
@@ -71,11 +89,13 @@ pub(super) enum Fact {
 impl Fact {
     fn name(self) -> &'static str {
         match self {
+            Fact::Node => "node",
             Fact::Incarnation => "incarnation",
             Fact::Vote => "vote",
             Fact::Committed => "committed",
             Fact::Purged => "purged",
             Fact::Snapshot => "snapshot",
+            Fact::SnapshotIndex => "snapshot_index",
             Fact::Founding => "founding",
             Fact::Lineage => "lineage",
         }
@@ -87,6 +107,8 @@ impl Fact {
 pub(super) enum Write {
     Fact(Fact, Vec<u8>),
     Entries(Vec<(u64, Vec<u8>)>),
+    /// The state at this index of the log, unless there is a later one.
+    Snapshot(u64, Vec<u8>),
     /// Removes the log from this index on.
     Truncate(u64),
     /// Removes the log up to this index, which goes with it.
@@ -132,6 +154,27 @@ impl Disk {
             database,
             writer: Some((jobs, writer)),
         })
+    }
+
+    /// Whose file this is, where the data directory says `found`; a new one becomes `drawn`'s. What
+    /// a node has promised and which starts it had lie here: an id without its file is no node.
+    ///
+    /// # Errors
+    /// If the file is another node's, or not the one that the id was drawn with.
+    pub fn owner(&self, found: Option<NodeId>, drawn: NodeId) -> Result<NodeId, DiskError> {
+        let node = match (self.read(Fact::Node)?, found) {
+            (Some(owner), Some(found)) if owner != found => {
+                return Err(DiskError::AnotherNode { owner, found });
+            }
+            (Some(owner), _) => return Ok(owner),
+            // Written by a version that did not say so yet.
+            (None, Some(found)) if self.read::<Incarnation>(Fact::Incarnation)?.is_some() => found,
+            (None, Some(found)) => return Err(DiskError::Lost(found)),
+            (None, None) => drawn,
+        };
+        let writes = vec![Write::fact(Fact::Node, &node)?];
+        write(&self.database, writes, Durability::Immediate)?;
+        Ok(node)
     }
 
     /// Draws the incarnation of this start: greater than those of all starts before, on disk when
@@ -234,6 +277,18 @@ fn write(database: &Database, writes: Vec<Write>, durability: Durability) -> Res
                 Write::Fact(fact, bytes) => {
                     facts.insert(fact.name(), bytes.as_slice()).map_err(boxed)?;
                 }
+                Write::Snapshot(index, bytes) => {
+                    // The log may be purged up to the later one.
+                    let known = facts.get(Fact::SnapshotIndex.name()).map_err(boxed)?;
+                    let known = known.map(|known| postcard::from_bytes::<u64>(known.value()));
+                    if known.transpose()?.is_none_or(|known| known <= index) {
+                        let at = postcard::to_stdvec(&index)?;
+                        let name = Fact::SnapshotIndex.name();
+                        facts.insert(name, at.as_slice()).map_err(boxed)?;
+                        let name = Fact::Snapshot.name();
+                        facts.insert(name, bytes.as_slice()).map_err(boxed)?;
+                    }
+                }
                 Write::Entries(entries) => {
                     for (index, bytes) in entries {
                         log.insert(index, bytes.as_slice()).map_err(boxed)?;
@@ -256,6 +311,35 @@ fn boxed(error: impl Into<redb::Error>) -> Box<redb::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_and_its_file_go_together() {
+        let id = |byte| NodeId::from_bytes([byte; 20]);
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        assert_eq!(disk.owner(None, id(1)).unwrap(), id(1));
+        // The process died before the id was written beside it.
+        assert_eq!(disk.owner(None, id(2)).unwrap(), id(1));
+        assert_eq!(disk.owner(Some(id(1)), id(2)).unwrap(), id(1));
+        let another = disk.owner(Some(id(3)), id(2));
+        assert!(matches!(another, Err(DiskError::AnotherNode { .. })));
+        let empty = tempfile::tempdir().unwrap();
+        let lost = Disk::open(empty.path()).unwrap().owner(Some(id(1)), id(2));
+        assert!(matches!(lost, Err(DiskError::Lost(node)) if node == id(1)));
+    }
+
+    #[tokio::test]
+    async fn an_earlier_snapshot_does_not_take_the_place_of_a_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        for (index, kept) in [(7, 7_u64), (9, 9), (8, 9), (9, 9), (10, 10)] {
+            let bytes = postcard::to_stdvec(&index).unwrap();
+            disk.save(vec![Write::Snapshot(index, bytes)])
+                .await
+                .unwrap();
+            assert_eq!(disk.read(Fact::Snapshot).unwrap(), Some(kept));
+        }
+    }
 
     #[test]
     fn each_start_draws_a_greater_incarnation() {

@@ -71,6 +71,8 @@ pub(super) struct Inner {
     pub(super) disk: Arc<Disk>,
     pub(super) calls: Arc<dyn Calls>,
     pub(super) lineage: watch::Sender<Option<Lineage>>,
+    /// Held by the task that finds this node's lineage.
+    pub(super) adopting: tokio::sync::Mutex<()>,
     pub(super) neighbours: watch::Receiver<Neighbours>,
     pub(super) settings: GroupSettings,
     pub(super) leadership: watch::Sender<Leadership>,
@@ -119,6 +121,7 @@ impl Group {
             feed,
             disk,
             calls,
+            adopting: tokio::sync::Mutex::new(()),
             lineage,
             neighbours,
             settings,
@@ -228,15 +231,16 @@ impl Inner {
 
     /// Makes the lineage this node's own, for good. Says whether it is.
     pub(super) async fn adopt(&self, lineage: Lineage) -> Result<bool, DiskError> {
+        // One at a time, on disk and in memory: a node has one lineage, the first.
+        let _turn = self.adopting.lock().await;
         if let Some(own) = self.lineage() {
             return Ok(own == lineage);
         }
         self.disk
             .save(vec![Write::fact(Fact::Lineage, &lineage)?])
             .await?;
-        // Another task may have been faster; a node has one lineage, the first.
-        let adopt = |own: &mut Option<Lineage>| own.replace(lineage).is_none();
-        Ok(self.lineage.send_if_modified(adopt))
+        self.lineage.send_replace(Some(lineage));
+        Ok(true)
     }
 
     /// Whether the logs of this lineage are this node's.

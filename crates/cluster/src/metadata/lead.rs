@@ -84,11 +84,15 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
         stopped || since.is_some_and(|since| now.since(since) >= inner.settings.voter_grace)
     };
     let gone = voters.iter().copied().filter(gone).collect();
+    let configurations = membership.get_joint_config();
+    let unfinished = configurations.last().filter(|_| configurations.len() > 1);
+    let unfinished = unfinished.map(|last| last.iter().map(|voter| voter.0).collect());
     voters::Group {
         voters,
         learners,
         able,
         gone,
+        unfinished,
     }
 }
 

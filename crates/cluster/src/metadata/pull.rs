@@ -94,7 +94,13 @@ async fn pull(inner: &Inner, from: NodeId, since: u64) -> bool {
     match answer {
         PullAnswer::Unformed | PullAnswer::Nothing(_) => {}
         PullAnswer::Entries(_, entries) => inner.feed.pulled(since, entries),
-        PullAnswer::Whole(_, state) => inner.feed.replaced(Arc::from(state)),
+        PullAnswer::Whole(_, state) => {
+            if state.placements().len() != inner.feed.state().placements().len() {
+                tracing::warn!(node = %from, "a state with another number of slots");
+                return false;
+            }
+            inner.feed.replaced(Arc::from(state));
+        }
     }
     true
 }

@@ -59,18 +59,17 @@ impl Machine {
             membership,
         };
         if let Some(kept) = machine.disk.read::<Kept>(Fact::Snapshot)? {
-            machine.take(&kept)?;
+            let state = kept.state()?;
+            machine.take(&kept.meta, state);
         }
         Ok(machine)
     }
 
-    fn take(&mut self, kept: &Kept) -> Result<(), postcard::Error> {
-        let state: State = postcard::from_bytes(&kept.bytes)?;
+    fn take(&mut self, meta: &SnapshotMeta, state: State) {
         self.state = Arc::new(state);
-        self.applied = kept.meta.last_log_id;
-        self.membership = kept.meta.last_membership.clone();
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
         self.feed.replaced(Arc::clone(&self.state));
-        Ok(())
     }
 }
 
@@ -135,11 +134,13 @@ impl RaftStateMachine<Types> for Machine {
             meta: meta.clone(),
             bytes: snapshot.into_inner(),
         };
-        let failed = |error| StorageIOError::write_snapshot(Some(meta.signature()), &error);
-        let write = Write::fact(Fact::Snapshot, &kept).map_err(failed)?;
-        self.disk.save(vec![write]).await.map_err(failed)?;
+        // What cannot be read must not take the place of what can.
         let read_failed = |error| StorageIOError::read_snapshot(Some(meta.signature()), &error);
-        self.take(&kept).map_err(read_failed)?;
+        let state = kept.state().map_err(read_failed)?;
+        let failed = |error| StorageIOError::write_snapshot(Some(meta.signature()), &error);
+        let write = kept.to_write().map_err(failed)?;
+        self.disk.save(vec![write]).await.map_err(failed)?;
+        self.take(meta, state);
         Ok(())
     }
 
@@ -165,13 +166,22 @@ impl RaftSnapshotBuilder<Types> for Builder {
             meta: meta.clone(),
             bytes,
         };
-        let write = Write::fact(Fact::Snapshot, &kept).map_err(failed)?;
+        let write = kept.to_write().map_err(failed)?;
         self.disk.save(vec![write]).await.map_err(failed)?;
         Ok(kept.into_snapshot())
     }
 }
 
 impl Kept {
+    fn state(&self) -> Result<State, postcard::Error> {
+        postcard::from_bytes(&self.bytes)
+    }
+
+    fn to_write(&self) -> Result<Write, DiskError> {
+        let index = self.meta.last_log_id.map_or(0, |last| last.index);
+        Ok(Write::Snapshot(index, postcard::to_stdvec(self)?))
+    }
+
     fn into_snapshot(self) -> Snapshot {
         Snapshot {
             meta: self.meta,

@@ -25,6 +25,8 @@ pub(super) struct Group {
     pub(super) able: BTreeMap<NodeId, String>,
     /// Voters that have been silent for long, or are stopped or forgotten.
     pub(super) gone: BTreeSet<NodeId>,
+    /// The voters of a change that an earlier leader has begun and not finished.
+    pub(super) unfinished: Option<BTreeSet<NodeId>>,
 }
 
 /// How many voters there should be among so many nodes: three, five from five nodes on.
@@ -47,6 +49,10 @@ pub(super) fn first(nodes: &BTreeMap<NodeId, String>) -> BTreeSet<NodeId> {
 /// The next step, if one is due. Voters that are here stay; one that is gone makes place only when
 /// another node has its log, so that the group never gets smaller.
 pub(super) fn next_step(group: &Group) -> Option<Step> {
+    // Until it is done the group needs majorities of the old voters and of the new ones.
+    if let Some(voters) = &group.unfinished {
+        return Some(Step::Vote(voters.clone()));
+    }
     let staying: BTreeSet<NodeId> = group.voters.difference(&group.gone).copied().collect();
     let nodes = group
         .able
@@ -163,6 +169,18 @@ mod tests {
         group.able = in_one_zone(&[1, 2, 4]);
         assert_eq!(next_step(&group), Some(Step::Learn(id(4))));
         group.learners.insert(id(4), true);
+        assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 4]))));
+    }
+
+    #[test]
+    fn a_change_that_was_begun_is_finished_before_any_other() {
+        let group = Group {
+            voters: ids(&[1, 2, 3, 4]),
+            able: in_one_zone(&[1, 2, 4, 5]),
+            gone: ids(&[3]),
+            unfinished: Some(ids(&[1, 2, 4])),
+            ..Group::default()
+        };
         assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 4]))));
     }
 

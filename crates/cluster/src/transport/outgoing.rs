@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::frame::Frame;
 use super::link::{Channel, Source, Wake};
@@ -45,6 +46,8 @@ pub(crate) struct Sizes {
 struct Shared {
     state: Mutex<State>,
     wake: Wake,
+    /// Told when nothing is carried any more.
+    dropped: Notify,
     sizes: Sizes,
     traffic: Traffic,
 }
@@ -63,6 +66,7 @@ pub(crate) fn outgoing(sizes: Sizes, traffic: Traffic) -> (OwnedOutlet, Outgoing
     let shared = Arc::new(Shared {
         state,
         wake: Wake::default(),
+        dropped: Notify::new(),
         sizes,
         traffic,
     });
@@ -118,6 +122,11 @@ impl Outlet {
         self.shared.wake.wake();
     }
 
+    /// Until nothing is carried any more; for one who waits.
+    pub(crate) async fn dropped(&self) {
+        self.shared.dropped.notified().await;
+    }
+
     pub(crate) fn wake(&self) -> Wake {
         self.shared.wake.clone()
     }
@@ -134,6 +143,13 @@ impl Deref for OwnedOutlet {
 impl Drop for OwnedOutlet {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+impl Drop for Outgoing {
+    /// Whatever carried the stream is done with it.
+    fn drop(&mut self) {
+        self.shared.dropped.notify_one();
     }
 }
 

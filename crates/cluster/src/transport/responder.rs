@@ -71,6 +71,8 @@ pub(crate) async fn serve(hub: &Arc<Hub>, stream: Stream) {
                 }
             }
             () = answers.taken.notified(), if !reads => (),
+            // Nobody takes what waits, and while it does nothing is read.
+            () = outlet.dropped(), if !reads => break,
         }
     }
 }

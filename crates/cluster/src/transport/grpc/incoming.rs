@@ -4,18 +4,25 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::super::metrics::Metrics;
 
+/// How long nothing is accepted after an error.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Accepts connections; those above the bound are closed at once.
 pub(super) struct Incoming {
     listener: TcpListener,
+    /// After an error, such as too many open files, which would only come again at once.
+    pause: Option<Pin<Box<Sleep>>>,
     room: Arc<Semaphore>,
 }
 
@@ -29,6 +36,7 @@ impl Incoming {
     pub(super) fn new(listener: TcpListener, connections_max: usize) -> Incoming {
         Incoming {
             listener,
+            pause: None,
             room: Arc::new(Semaphore::new(connections_max)),
         }
     }
@@ -37,14 +45,24 @@ impl Incoming {
 impl Stream for Incoming {
     type Item = io::Result<PeerSocket>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.pause = None;
+            }
             let Poll::Ready(accepted) = self.listener.poll_accept(context) else {
                 return Poll::Pending;
             };
             let stream = match accepted {
                 Ok((stream, _address)) => stream,
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    tracing::warn!("no connection from another node is accepted: {error}");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                    continue;
+                }
             };
             let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
                 Metrics::limit_reached("peers.connections_max");
