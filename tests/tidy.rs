@@ -15,10 +15,7 @@ const BANNED_WORDS: [&str; 4] = ["utils", "common", "manager", "helper"];
 fn files_functions_and_lines_have_a_length_limit() {
     let mut broken = Vec::new();
     for (name, text) in rust_files() {
-        let lines = text
-            .lines()
-            .take_while(|line| *line != "#[cfg(test)]")
-            .count();
+        let lines = lines_before_tests(&text);
         if lines > FILE_LINES_MAX {
             broken.push(format!(
                 "{name}: {lines} lines before its tests; which nouns hide in it?"
@@ -67,12 +64,18 @@ fn every_source_file_is_in_the_architectures_tree() {
         .find(|block| block.starts_with("Cargo.toml"))
         .and_then(|block| block.split("```").next())
         .expect("ARCHITECTURE.md has a tree that begins with Cargo.toml");
-    let listed = paths_of_tree(tree);
+    let paths = paths_of_tree(tree);
+    let listed: BTreeSet<String> = paths.iter().cloned().collect();
     let present: BTreeSet<String> = rust_files().map(|(name, _)| name).collect();
 
     let mut broken = Vec::new();
     for name in present.iter().filter(|name| !listed.contains(*name)) {
         broken.push(format!("{name}: not in ARCHITECTURE.md's tree"));
+    }
+    for (at, name) in paths.iter().enumerate() {
+        if paths[..at].contains(name) {
+            broken.push(format!("{name}: twice in ARCHITECTURE.md's tree"));
+        }
     }
     for name in listed.iter().filter(|name| !root().join(name).exists()) {
         broken.push(format!("{name}: in ARCHITECTURE.md's tree, but not there"));
@@ -203,6 +206,13 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     long
 }
 
+/// Up to the module of tests. What only tests use may stand among the rest, and counts.
+fn lines_before_tests(text: &str) -> usize {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod tests");
+    lines.windows(2).position(tests).unwrap_or(lines.len())
+}
+
 /// The keyword and the name of what a line defines.
 fn definition(line: &str) -> Option<(&str, &str)> {
     let mut words = line.split_whitespace().peekable();
@@ -231,9 +241,9 @@ fn banned_word(name: &str) -> Option<&'static str> {
 
 /// The paths that a drawn tree names. Two spaces of indentation are one level; a name that ends
 /// with a slash is a folder for what is drawn below it; two spaces end the names of a line.
-fn paths_of_tree(tree: &str) -> BTreeSet<String> {
+fn paths_of_tree(tree: &str) -> Vec<String> {
     let mut folders: Vec<(usize, String)> = Vec::new();
-    let mut paths = BTreeSet::new();
+    let mut paths = Vec::new();
     for line in tree.lines().filter(|line| !line.trim().is_empty()) {
         let indent = line.len() - line.trim_start().len();
         folders.retain(|(depth, _)| *depth < indent);
@@ -245,7 +255,7 @@ fn paths_of_tree(tree: &str) -> BTreeSet<String> {
             if name.ends_with('/') {
                 folders.push((indent, format!("{parent}{name}")));
             }
-            paths.insert(format!("{parent}{}", name.trim_end_matches('/')));
+            paths.push(format!("{parent}{}", name.trim_end_matches('/')));
         }
     }
     paths
@@ -264,7 +274,14 @@ fn a_drawn_tree_names_paths() {
         "a/d/e.rs",
         "f.rs",
     ];
-    assert_eq!(paths, expected.into_iter().map(String::from).collect());
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn what_only_tests_use_is_counted_up_to_the_tests() {
+    let text = "a\n#[cfg(test)]\nb\n\n#[cfg(test)]\nmod tests {\n";
+    assert_eq!(lines_before_tests(text), 4);
+    assert_eq!(lines_before_tests("a\nb\n"), 2);
 }
 
 #[test]

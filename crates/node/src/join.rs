@@ -396,18 +396,9 @@ fn node_info(settings: &Settings, ports: ClientPorts, peer: SocketAddr) -> NodeI
 }
 
 fn secret(settings: &Settings) -> Result<Option<Secret>, JoinError> {
-    let cluster = &settings.cluster;
-    let text = match (&cluster.secret, &cluster.secret_file) {
-        (Some(secret), _) => Some(secret.clone()),
-        (None, Some(file)) => {
-            let read = std::fs::read_to_string(file);
-            let failed = |error| JoinError::Secret(format!("{}: {error}", file.display()));
-            Some(read.map_err(failed)?.trim().to_owned())
-        }
-        (None, None) => None,
-    };
-    let check = |text: String| Secret::new(text.as_bytes());
-    text.map(check)
+    // One that lies in a file was read with the settings.
+    let text = settings.cluster.secret.as_ref();
+    text.map(|text| Secret::new(text.as_bytes()))
         .transpose()
         .map_err(|error| JoinError::Secret(error.to_string()))
 }

@@ -5,6 +5,7 @@
 //! kept, so that an entry can always be flushed or settled by its own.
 
 mod settings;
+mod store;
 
 use std::sync::Arc;
 
@@ -14,9 +15,10 @@ use crate::quantity::{Size, Span};
 #[cfg(test)]
 pub(crate) use settings::example as example_settings;
 pub use settings::{
-    Ack, BadKeyspace, BadSetting, KeyspaceSettings, Mapping, MappingKind, Mode, StoreSettings,
-    WhenFull, WriteBackSettings, check, check_store,
+    Ack, BadKeyspace, BadSetting, KeyspaceSettings, Mapping, MappingKind, Mode, WhenFull,
+    WriteBackSettings, check,
 };
+pub use store::{StoreSettings, check_store};
 
 /// The number of a [`Definition`]; never used twice in a cluster.
 pub type DefinitionId = u32;
