@@ -43,14 +43,24 @@ impl Stage {
         self.metrics(sample).iter().sum()
     }
 
-    /// A metric, of each node.
+    /// A metric, of each node. Every node has it.
     fn metrics(&self, sample: &str) -> Vec<f64> {
+        self.of_each(sample, None)
+    }
+
+    /// The same of a counter that a node makes when it first counts: until then it is 0.
+    fn counter(&self, sample: &str) -> f64 {
+        self.of_each(sample, Some(0.0)).iter().sum()
+    }
+
+    fn of_each(&self, sample: &str, missing: Option<f64>) -> Vec<f64> {
         let of_node = |address| {
             let (_, text) = http::get(address, "/metrics").unwrap();
             let value = text
                 .lines()
                 .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-            value.map_or(0.0, |value| value.parse().unwrap())
+            let value = value.map(|value| value.parse().unwrap()).or(missing);
+            value.unwrap_or_else(|| panic!("no {sample} in\n{text}"))
         };
         let nodes = self.cluster.nodes.iter();
         nodes.map(|node| of_node(node.admin_port)).collect()
