@@ -16,6 +16,7 @@ fn the_modes_keep_their_promises_to_the_database() {
     write_around(&stage);
     write_back(&stage);
     together(&stage);
+    what_is_counted(&stage);
     a_herd_is_one_query(&stage);
 }
 
@@ -141,6 +142,27 @@ fn together(stage: &Stage) {
         "[a b nil]",
         "the database is not emptied"
     );
+}
+
+/// What the cache modes answer counts as what is answered at once does.
+fn what_is_counted(stage: &Stage) {
+    let (mut client, file) = (stage.client(0), &stage.database);
+    let failed = "quorate_commands_failed_total{cmd=\"incr\"}";
+    let before = stage.metric(failed);
+    assert_eq!(client.say("SET wt:text abc"), "OK");
+    let refused = client.say("INCR wt:text");
+    assert!(refused.contains("not an integer"), "{refused}");
+    eventually("the error is counted", || {
+        (stage.metric(failed) == before + 1.0).then_some(())
+    });
+    // Of several keys each is a hit or a miss.
+    assert_eq!(client.say("SET wt:{h}1 warm"), "OK");
+    file.set("wt", "wt:{h}2", "cold");
+    let looks = ["hits", "misses"].map(|name| format!("redis_keyspace_{name}_total"));
+    let before = looks.each_ref().map(|name| stage.metric(name));
+    assert_eq!(client.say("MGET wt:{h}1 wt:{h}2"), "[warm cold]");
+    let after = looks.each_ref().map(|name| stage.metric(name));
+    assert_eq!(after, before.map(|count| count + 1.0));
 }
 
 /// Many clients miss a key at the same time: the database is asked once.

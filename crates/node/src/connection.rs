@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::client_state::{ClientCard, ClientState};
 use crate::command::Session;
+use crate::command::table::CommandId;
 use crate::dispatch::{Next, Replies, Request, dispatch};
 use crate::error::CommandError;
 use crate::gather::{Gather, Timeouts};
@@ -340,7 +341,13 @@ impl Connection {
         let node = &self.thread.node;
         let timeouts = Timeouts::of(node);
         let carried = self.gather.outbox.carry(node, timeouts);
-        let failed = |error: &CommandError| node.stats.error(error);
+        let stats = &self.thread.stats;
+        let failed = |command: Option<CommandId>, error: &CommandError| {
+            node.stats.error(error);
+            if let Some(id) = command {
+                stats.command(id).failed.add(1);
+            }
+        };
         let settled = self.gather.settle(
             &mut self.output,
             self.client.version,

@@ -66,6 +66,7 @@ pub(crate) fn dispatch(
         }
     };
     session.client.card.runs(id);
+    replies.gather.command = Some(id);
     let result = run(session, command, request, replies);
     let now = clock::now();
     let count = stats.command(id);

@@ -14,7 +14,7 @@ use crate::command::{Args, Session};
 use crate::dispatch::Replies;
 use crate::error::CommandError;
 use crate::gather::Token;
-use crate::modes::{Deferred, Pending, defer, needs_modes};
+use crate::modes::{Deferred, Pending, defer, looks, needs_modes};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion};
 use crate::stats::{Limit, ThreadStats};
@@ -118,11 +118,11 @@ pub(crate) fn execute(
         return Ok(Ran::Not(route_here(asker, slot, &locked, way, write)));
     }
     if modes {
-        drop(locked);
         if !write {
-            let (buffer, spans) = args.words();
-            asker.count(0, command.keys.of(buffer, spans).len() as u32);
+            let (found, missed) = looks(&node.modes, &locked.table, command, args, now_unix_ms);
+            asker.count(found, missed);
         }
+        drop(locked);
         return hand_over(asker, slot, (command, handler), args);
     }
     let step = Step {

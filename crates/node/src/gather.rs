@@ -16,6 +16,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::command::Later;
+use crate::command::table::CommandId;
 use crate::error::CommandError;
 use crate::modes::DEFERRED_MAX;
 use crate::node::Node;
@@ -131,6 +132,8 @@ struct Hole {
     /// Where it ends; the same if its reply is not there at all yet.
     end: usize,
     filling: Filling,
+    /// Whose reply it is.
+    command: Option<CommandId>,
 }
 
 enum Filling {
@@ -144,6 +147,8 @@ enum Filling {
 #[derive(Default)]
 pub(crate) struct Gather {
     holes: Vec<Hole>,
+    /// The command that runs.
+    pub(crate) command: Option<CommandId>,
     shared: Arc<Shared>,
     /// What other nodes are asked first.
     pub(crate) outbox: Outbox,
@@ -165,6 +170,7 @@ impl Gather {
             at,
             end,
             filling: Filling::Copies { index, write },
+            command: self.command,
         });
         token
     }
@@ -175,6 +181,7 @@ impl Gather {
             at,
             end: at,
             filling: Filling::Later(later),
+            command: self.command,
         });
     }
 
@@ -186,14 +193,15 @@ impl Gather {
     }
 
     /// Waits for everything, and puts the output in order. Each error that a reply turned into is
-    /// shown to `failed`. The reply that holds back others, if there is one, is the last; it begins
-    /// when all others are there. `carried` brings those that come from other nodes.
+    /// shown to `failed`, with its command. The reply that holds back others, if there is one, is
+    /// the last; it begins when all others are there. `carried` brings those that come from other
+    /// nodes.
     pub(crate) async fn settle(
         &mut self,
         out: &mut BytesMut,
         version: RespVersion,
         timeouts: Timeouts,
-        mut failed: impl FnMut(&CommandError),
+        mut failed: impl FnMut(Option<CommandId>, &CommandError),
         carried: impl Future<Output = ()>,
     ) {
         let holes = std::mem::take(&mut self.holes);
@@ -213,7 +221,7 @@ impl Gather {
                     None
                 }
             };
-            copies.push((hole.at..hole.end, filling));
+            copies.push((hole.at..hole.end, hole.command, filling));
         }
         let in_time = tokio::time::timeout(timeouts.longest(), self.shared.settled());
         let (in_time, mut replies, ()) = join3(in_time, join_all(laters), carried).await;
@@ -233,7 +241,7 @@ impl Gather {
         let mut replies = replies.into_iter();
         let mut whole = BytesMut::with_capacity(out.len());
         let mut from = 0;
-        for (range, filling) in copies {
+        for (range, command, filling) in copies {
             whole.extend_from_slice(&out[from..range.start]);
             from = range.end;
             let result = match filling {
@@ -248,7 +256,7 @@ impl Gather {
                 },
             };
             let reply = result.unwrap_or_else(|error| {
-                failed(&error);
+                failed(command, &error);
                 Reply::Error(error)
             });
             reply.encode(version, &mut whole);

@@ -68,7 +68,7 @@ impl Part {
         let carried = std::future::ready(());
         // The node that the client came to counts its errors.
         self.gather
-            .settle(&mut self.reply, self.version, timeouts, |_| {}, carried)
+            .settle(&mut self.reply, self.version, timeouts, |_, _| {}, carried)
             .await;
     }
 }

@@ -151,7 +151,7 @@ async fn settled(parts: &mut [Part], version: RespVersion, timeouts: Timeouts, w
         // Whatever error a part turns into becomes the error of the whole, and is counted there.
         let (gather, reply) = (&mut part.gather, &mut part.reply);
         gather
-            .settle(reply, version, timeouts, |_| {}, nothing)
+            .settle(reply, version, timeouts, |_, _| {}, nothing)
             .await;
     });
     futures_util::future::join_all(waits).await;

@@ -37,6 +37,35 @@ pub(crate) fn needs_modes(
         })
 }
 
+/// How many keys of a read the cache could have shown, and how many not: of several keys, one that
+/// is missing hands them all to the cache modes.
+pub(crate) fn looks(
+    modes: &Modes,
+    table: &SlotTable,
+    command: &Command,
+    args: &Args<'_>,
+    now_unix_ms: u64,
+) -> (u32, u32) {
+    let keyspaces = modes.keyspaces.load();
+    let (buffer, spans) = args.words();
+    let (mut found, mut missed) = (0, 0);
+    for key in command.keys.of(buffer, spans) {
+        let entry = table.find(key).map(as_seen);
+        let serves = keyspaces
+            .with_database(key)
+            .is_none_or(|keyspace| serves(entry.as_ref(), keyspace, now_unix_ms));
+        let lives = entry.is_some_and(|entry| {
+            entry.has_value && entry.expires_at.is_none_or(|at| at > now_unix_ms)
+        });
+        if serves && lives {
+            found += 1;
+        } else {
+            missed += 1;
+        }
+    }
+    (found, missed)
+}
+
 /// An entry of the store, as the cache modes see it.
 pub(super) fn as_seen(entry: &Entry) -> host::Entry {
     host::Entry {

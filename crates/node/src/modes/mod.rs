@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use deferred::{Deferred, Pending};
 pub(crate) use errand::defer;
-pub(crate) use gate::needs_modes;
+pub(crate) use gate::{looks, needs_modes};
 pub use thread::{ModesThread, start};
 
 use errand::Errand;
