@@ -10,9 +10,11 @@
 //! and a zone at most its part of each slot's copies, so what a heavy node or zone cannot take is
 //! the others' share.
 
+mod order;
 mod share;
 mod spread;
 
+pub use self::order::Order;
 use crate::NodeId;
 use spread::Spread;
 

@@ -6,10 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Driver, Waiting};
 use crate::metadata::{Applied, Entry, State};
 use crate::replication::{Coordinator, Liveness, Orders, Table};
-use crate::{Member, NodeId, Slot, Time, clock, ring};
-
-/// How many nodes beyond `N` the ring is asked for: who takes the place of one that is gone.
-const SPARE: usize = 3;
+use crate::{Member, Slot, Time, clock, ring};
 
 impl<T: Table, K: Waiting> Driver<T, K> {
     pub(super) fn coordinate(self: &Arc<Self>, now: Time) {
@@ -31,7 +28,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
                 *leading = Some((term, Coordinator::new(self.settings.failover.clone())));
             }
             let (_, coordinator) = leading.as_mut().expect("just made");
-            let order = |slot: Slot| ring.get(slot.index()).cloned().unwrap_or_default();
+            let order = |slot: Slot| ring.of(slot);
             let liveness = |member: &Member| self.liveness(member, now);
             coordinator.tick(now, &state, &liveness, &order, &mut orders);
         }
@@ -79,7 +76,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 
     /// The ring's order of nodes for each slot; made anew when the nodes change.
-    fn ring_of(&self, state: &State) -> Arc<Vec<Vec<NodeId>>> {
+    fn ring_of(&self, state: &State) -> Arc<ring::Order> {
         let nodes = state.ring_nodes();
         let mut fingerprint = std::collections::hash_map::DefaultHasher::new();
         for node in &nodes {
@@ -88,13 +85,16 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         }
         let fingerprint = std::hash::Hasher::finish(&fingerprint);
         let mut known = self.ring.lock();
-        if known.0 != fingerprint || known.1.is_empty() {
-            let copies = usize::from(state.replication_factor()) + SPARE;
-            let slots = u16::try_from(state.placements().len()).expect("there are 16384 slots");
-            let order = ring::place(&nodes, slots, copies.min(nodes.len()));
-            *known = (fingerprint, Arc::new(order));
+        if let Some((of, order)) = &*known
+            && *of == fingerprint
+        {
+            return Arc::clone(order);
         }
-        Arc::clone(&known.1)
+        let copies = usize::from(state.replication_factor());
+        let slots = u16::try_from(state.placements().len()).expect("there are 16384 slots");
+        let order = Arc::new(ring::Order::new(&nodes, slots, copies));
+        *known = Some((fingerprint, Arc::clone(&order)));
+        order
     }
 }
 

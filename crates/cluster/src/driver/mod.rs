@@ -23,7 +23,7 @@ use crate::replication::{
     Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Turn,
 };
 use crate::transport::{BoxFuture, Links};
-use crate::{Member, NodeId, clock};
+use crate::{Member, clock, ring};
 
 /// A reply that waits for copies.
 pub trait Waiting: Send + 'static {
@@ -90,7 +90,8 @@ pub struct Driver<T: Table, K: Waiting> {
     waiting: AtomicUsize,
     /// The state that the replicas were told of.
     seen: watch::Sender<Arc<State>>,
-    ring: Mutex<(u64, Arc<Vec<Vec<NodeId>>>)>,
+    /// The ring's order of nodes, and which nodes it was made of.
+    ring: Mutex<Option<(u64, Arc<ring::Order>)>>,
     changes: Mutex<Changes>,
     /// Something waits in the streams to ourselves.
     loopback: Arc<Notify>,

@@ -30,6 +30,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     fn take_in(&self, state: &Arc<State>) {
         let old = Arc::clone(&self.seen.borrow());
         self.take_in_nodes(&old, state);
+        self.replicas.set_copies_max(state.replication_factor());
         let mut before = old.placements();
         let is_new = |(slot, placement): &(Slot, &Arc<Placement>)| {
             let (known, old) = before.next().expect("a state has all slots");

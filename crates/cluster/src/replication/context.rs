@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -10,6 +10,7 @@ use super::backlog::Backlog;
 use super::lease::Grants;
 use super::peer::Peer;
 use super::settings::Settings;
+use crate::metadata::COPIES_MAX;
 use crate::{Incarnation, Member, NodeId, Slot, Time};
 
 /// Shared by the slots of one member. Its locks are taken after a slot's lock.
@@ -24,6 +25,8 @@ pub struct Context {
     /// The lease of this node from the metadata group; needed where one member commits alone.
     group_lease_until: AtomicU64,
     short_of_memory: AtomicBool,
+    /// `N`: an in-sync set does not grow beyond it.
+    copies: AtomicUsize,
     attention: Attention,
     /// The slots with a copy to send, and the one served last: they take turns.
     copying: Mutex<(BTreeSet<Slot>, Option<Slot>)>,
@@ -40,6 +43,7 @@ impl Context {
             oldest: Mutex::default(),
             group_lease_until: AtomicU64::new(0),
             short_of_memory: AtomicBool::new(false),
+            copies: AtomicUsize::new(COPIES_MAX),
             attention: Attention::new(slots),
             copying: Mutex::default(),
         }
@@ -101,6 +105,15 @@ impl Context {
 
     pub(crate) fn set_short_of_memory(&self, short: bool) {
         self.short_of_memory.store(short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_copies_max(&self, copies: u8) {
+        let copies = usize::from(copies).clamp(1, COPIES_MAX);
+        self.copies.store(copies, Ordering::Relaxed);
+    }
+
+    pub(crate) fn copies_max(&self) -> usize {
+        self.copies.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_short_of_memory(&self) -> bool {

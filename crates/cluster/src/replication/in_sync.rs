@@ -71,23 +71,57 @@ impl<K> Primary<K> {
         {
             return;
         }
-        let silent = |member: &Member| {
-            self.followers.iter().any(|f| {
-                f.peer.member() == member && f.peer.is_silent(now, context.settings.silence)
+        let wanted = self.wanted(context, placement, now, committed);
+        self.proposal = if wanted.eq(&placement.in_sync) {
+            None
+        } else {
+            let wanted = self.wanted(context, placement, now, committed);
+            Some(Proposal {
+                in_sync: wanted.copied().collect(),
+                write_quorum: placement.write_quorum,
+                sent_at: None,
             })
         };
-        let stays = placement.in_sync.iter().filter(|member| !silent(member));
-        let caught_up = |member: &&Member| {
-            let follower = self.followers.iter().find(|f| f.peer.member() == *member);
-            follower.is_some_and(|f| f.is_attached() && f.held >= committed) && !silent(member)
+    }
+
+    /// Who should be in sync now: who is and is not silent, and the learners that have caught up,
+    /// but no more than `N`. Too many there are where one was replaced that was heard of again
+    /// meanwhile; the last to have joined goes.
+    fn wanted<'a>(
+        &'a self,
+        context: &'a Context,
+        placement: &'a Placement,
+        now: Time,
+        committed: Version,
+    ) -> impl Iterator<Item = &'a Member> {
+        let follower = |member: &Member| self.followers.iter().find(|f| f.peer.member() == member);
+        let silence = context.settings.silence;
+        let is_silent = move |f: &Progress| f.peer.is_silent(now, silence);
+        let stays = move |member: &Member| follower(member).is_none_or(|f| !is_silent(f));
+        let joins = move |member: &Member| {
+            let caught_up = |f: &Progress| f.is_attached() && f.held >= committed && !is_silent(f);
+            follower(member).is_some_and(caught_up)
         };
-        let joins = placement.learners.iter().filter(caught_up);
-        let in_sync: Vec<Member> = stays.chain(joins).copied().collect();
-        self.proposal = (in_sync != placement.in_sync).then_some(Proposal {
-            in_sync,
-            write_quorum: placement.write_quorum,
-            sent_at: None,
-        });
+        let present = placement.in_sync.iter().map(|member| (member, true));
+        let learners = placement.learners.iter().map(|member| (member, false));
+        let mut room = context.copies_max() - 1;
+        present
+            .chain(learners)
+            .filter_map(move |(member, is_present)| {
+                if *member == context.me {
+                    return Some(member);
+                }
+                let fits = if is_present {
+                    stays(member)
+                } else {
+                    joins(member)
+                };
+                if !fits || room == 0 {
+                    return None;
+                }
+                room -= 1;
+                Some(member)
+            })
     }
 
     /// The proposal, if it is to be sent (again) now: it may be once `c'` members of the new set

@@ -217,6 +217,11 @@ impl<T: Table, K> Replicas<T, K> {
         self.context.extend_group_lease(until);
     }
 
+    /// `N`, as the metadata says: how many members each slot's in-sync set should have, and may.
+    pub fn set_copies_max(&self, copies: u8) {
+        self.context.set_copies_max(copies);
+    }
+
     /// Tells the primaries of the slots held here whether this member is short of memory.
     pub fn set_short_of_memory(&self, short: bool) {
         self.context.set_short_of_memory(short);

@@ -1,5 +1,5 @@
 //! When the faults stop, every slot is served again: it has a primary that takes a write, and its
-//! in-sync set is whole.
+//! in-sync set is whole, and no larger than it should be.
 
 use cluster::Slot;
 
@@ -64,5 +64,5 @@ fn is_whole(world: &World, slot: Slot) -> bool {
     let alive = placement.in_sync.iter().filter(|m| !world.is_dead(m));
     let dead = placement.in_sync.iter().any(|m| world.is_dead(m));
     let wanted = usize::from(world.config.replication_factor).min(world.nodes.len());
-    !dead && alive.count() >= wanted
+    !dead && alive.count() == wanted
 }

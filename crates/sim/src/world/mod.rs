@@ -103,7 +103,7 @@ pub struct World {
     pub waiting: usize,
     /// What happened, in words, if anybody wants to read it.
     pub trace: Option<Vec<String>>,
-    order: Vec<Vec<NodeId>>,
+    order: ring::Order,
     dead: BTreeSet<Member>,
 }
 
@@ -114,7 +114,8 @@ impl World {
         let ids: Vec<NodeId> = (0..config.nodes).map(node_id).collect();
         let mut log = Log::new(config.slots);
         log.append(form(&config, &ids));
-        let order = ring::place(&log.state().ring_nodes(), config.slots, config.nodes);
+        let copies = usize::from(config.replication_factor);
+        let order = ring::Order::new(&log.state().ring_nodes(), config.slots, copies);
         let node = |(number, id): (usize, &NodeId)| Node {
             id: *id,
             clock: clocks.get(number).copied().unwrap_or_default(),
@@ -365,7 +366,7 @@ impl World {
                 None => process.liveness(member, now),
             }
         };
-        let order = |slot: Slot| self.order[slot.index()].clone();
+        let order = |slot: Slot| self.order.of(slot);
         coordinator.tick(now, &process.state, &liveness, &order, &mut orders);
         let process = self.nodes[number].process.as_mut().expect("awake");
         process.coordinator = Some(coordinator);

@@ -101,6 +101,8 @@ impl Process {
                 incarnation: Incarnation(known.incarnation.0.saturating_sub(1)),
             });
         }
+        self.replicas
+            .set_copies_max(self.state.replication_factor());
         if self.state.member(&self.member.node) == Some(self.member) {
             self.is_registered = true;
         }

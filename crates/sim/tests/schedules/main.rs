@@ -6,7 +6,7 @@ mod stage;
 
 use cluster::Epoch;
 use cluster::metadata::Entry;
-use cluster::replication::{Refusal, Rule};
+use cluster::replication::{Liveness, Refusal, Rule};
 use sim::Without;
 use sim::workload::Kind;
 
@@ -406,5 +406,24 @@ fn below_w() {
         (stage.reads(D, K), stage.reads(D, OTHER)),
         (Some(7), Some(9))
     );
+    stage.end();
+}
+
+/// The coordinator takes C to be gone, A hears it well: nobody takes its place beside it.
+#[test]
+fn no_more_copies_than_wanted() {
+    let mut stage = Stage::with(|config| {
+        config.failover.replace_after = std::time::Duration::from_secs(1);
+    });
+    let way = (stage.node(D), stage.node(C));
+    stage.world.rumours.insert(way, Liveness::Down);
+    stage.pass(3000);
+    let d = stage.world.nodes[stage.node(D)].member().unwrap();
+    assert_eq!(stage.placement().learners, [d]);
+    assert_eq!(stage.in_sync(), [A, B, C].into());
+    // Once A hears nothing of C either, D is there already.
+    stage.cut_off(C);
+    stage.pass(2000);
+    assert_eq!(stage.in_sync(), [A, B, D].into());
     stage.end();
 }

@@ -36,7 +36,9 @@ impl Coordinator {
                 && back_soon
         };
         let wanted = (look.ring)(slot);
-        let held = wanted.iter().filter(|node| is_held(node)).count();
+        // Wherever they are: the ring may have come to prefer others since they joined.
+        let in_sync = placement.in_sync.iter();
+        let held = in_sync.filter(|member| is_held(&member.node)).count();
         let preferred = wanted.iter().take(copies);
         let missing_for_good = preferred.clone().any(|node| {
             let since = self.away.get(node);
@@ -67,5 +69,59 @@ impl Coordinator {
             rev,
             learners,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::entry::Entry;
+    use crate::metadata::{Form, State};
+    use crate::replication::{FailoverSettings, Liveness, Orders};
+    use crate::{Incarnation, Lineage, NodeInfo, Time};
+
+    fn state_of(nodes: u8) -> State {
+        let member = |number| Member {
+            node: NodeId::from_bytes([number; 20]),
+            incarnation: Incarnation(1),
+        };
+        let info = NodeInfo {
+            weight: crate::ring::WEIGHT,
+            ..NodeInfo::default()
+        };
+        let mut state = State::new(1);
+        let form = Form {
+            lineage: Lineage(1),
+            hash_seed: [1, 2, 3, 4],
+            nodes: (0..nodes).map(|n| (member(n), info.clone())).collect(),
+            replication_factor: Some(3),
+            write_quorum: Some(2),
+            read_quorum: None,
+            documents: Vec::new(),
+        };
+        state.apply(1, &Entry::Form(form));
+        state
+    }
+
+    #[test]
+    fn a_member_that_the_ring_would_have_elsewhere_is_a_copy_all_the_same() {
+        let state = state_of(8);
+        let in_sync = &state.placement(Slot::new(0).unwrap()).in_sync;
+        let others = state.nodes().keys().copied();
+        let others = others.filter(|node| in_sync.iter().all(|member| member.node != *node));
+        let wanted: Vec<NodeId> = others.chain([in_sync[0].node]).collect();
+        // Not everybody answers, so the slot is looked at; nobody is away for long.
+        let liveness = |member: &Member| {
+            if *member == in_sync[1] {
+                Liveness::Unknown
+            } else {
+                Liveness::Up
+            }
+        };
+        let mut coordinator = Coordinator::new(FailoverSettings::default());
+        let mut orders = Orders::default();
+        let ring = |_| wanted.clone();
+        coordinator.tick(Time::ZERO, &state, &liveness, &ring, &mut orders);
+        assert_eq!(orders.entries, []);
     }
 }
