@@ -14,10 +14,8 @@ use super::replica::{Replica, Role};
 use super::rules::{Rule, Rules};
 use super::table::Table;
 use super::waiters::Waiters;
+use crate::metadata::COPIES_MAX;
 use crate::{Epoch, Member, Placement, Slot, Time, Version};
-
-/// The greatest number of members that a set may have.
-pub(crate) const MEMBERS_MAX: usize = 16;
 
 pub(crate) struct Primary<K> {
     rules: Rules,
@@ -250,7 +248,7 @@ impl<K> Primary<K> {
     /// The greatest version that `copies` members of the set hold; nothing at all where the set is
     /// smaller.
     fn held_in(&self, set: &[Member], me: &Member, last: Version, copies: usize) -> Version {
-        let mut held = [Version::ZERO; MEMBERS_MAX];
+        let mut held = [Version::ZERO; COPIES_MAX];
         let held = &mut held[..set.len()];
         for (version, member) in held.iter_mut().zip(set) {
             let follower = || self.followers.iter().find(|f| f.peer.member() == member);
