@@ -1,6 +1,8 @@
 //! Changes of the in-sync set: the primary proposes, the metadata group decides. Between the two
 //! the old set and the new one are both in force.
 
+use std::sync::Arc;
+
 use super::context::Context;
 use super::out::Out;
 use super::primary::{Attachment, Primary, Progress};
@@ -24,18 +26,25 @@ pub(crate) struct Proposal {
 impl<T: Table, K> Replica<T, K> {
     /// Does what is due in this slot. Slots with something to do ask for attention.
     pub(crate) fn tick(&mut self, context: &Context, now: Time, out: &mut Out<K>) {
-        let (slot, committed, rev) = (self.slot, self.committed, self.placement.rev);
-        let is_active = self.active().is_some();
+        let (slot, placement) = (self.slot, Arc::clone(&self.placement));
+        let (is_active, committed) = (self.active().is_some(), self.committed);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        primary.solicit(slot, rev);
+        primary.solicit(slot, placement.rev);
         if !is_active {
             return self.report_matched(context);
         }
+        if primary.reconsider(context, &placement, now, committed) {
+            // What was held by the set in force alone is committed now, if nobody else writes.
+            self.advance(context, out);
+        }
+        let committed = self.committed;
+        let Some(primary) = self.active_mut() else {
+            return;
+        };
         primary.tell_committed(slot, committed);
-        primary.reconsider(context, &self.placement, now, committed);
-        if let Some(change) = primary.proposal_due(context, &self.placement, slot, now, committed) {
+        if let Some(change) = primary.proposal_due(context, &placement, slot, now, committed) {
             out.proposals.push(change);
         }
         if primary.needs_attention() {
@@ -56,32 +65,37 @@ impl<K> Primary<K> {
     }
 
     /// Decides whether the in-sync set should be another one. A proposal that was sent stands
-    /// until a newer placement is seen; one that was not is dropped if its reason is gone.
+    /// until a newer placement is seen; one that was not is dropped if its reason is gone. Says
+    /// whether other sets are in force than before.
     fn reconsider(
         &mut self,
         context: &Context,
         placement: &Placement,
         now: Time,
         committed: Version,
-    ) {
+    ) -> bool {
         if self
             .proposal
             .as_ref()
             .is_some_and(|proposal| proposal.sent_at.is_some())
         {
-            return;
+            return false;
+        }
+        let proposed = self
+            .proposal
+            .as_ref()
+            .map_or(&placement.in_sync, |p| &p.in_sync);
+        if self.wanted(context, placement, now, committed).eq(proposed) {
+            return false;
         }
         let wanted = self.wanted(context, placement, now, committed);
-        self.proposal = if wanted.eq(&placement.in_sync) {
-            None
-        } else {
-            let wanted = self.wanted(context, placement, now, committed);
-            Some(Proposal {
-                in_sync: wanted.copied().collect(),
-                write_quorum: placement.write_quorum,
-                sent_at: None,
-            })
-        };
+        let in_sync: Vec<Member> = wanted.copied().collect();
+        self.proposal = (in_sync != placement.in_sync).then_some(Proposal {
+            in_sync,
+            write_quorum: placement.write_quorum,
+            sent_at: None,
+        });
+        true
     }
 
     /// Who should be in sync now: who is and is not silent, and the learners that have caught up,

@@ -46,6 +46,28 @@ fn removed_holder() {
     stage.end();
 }
 
+/// What C acknowledges late is committed by the set in force, once no other one is proposed.
+#[test]
+fn a_proposal_that_is_dropped_leaves_nothing_waiting() {
+    let mut stage = Stage::new();
+    // B lags, so that a set without C cannot be proposed.
+    stage.hold(A, B);
+    let first = stage.set(A, K, 7);
+    stage.settle();
+    assert!(stage.is_done(first));
+    stage.hold(C, A);
+    let second = stage.set(A, K, 8);
+    stage.pass(1000);
+    stage.reconnect(A, B);
+    stage.pass(700);
+    assert!(stage.is_waiting(second) && stage.holds(C, K) == Some(8));
+    stage.let_go(C, A);
+    stage.pass(100);
+    assert!(stage.is_done(second), "A and C hold it");
+    assert_eq!(stage.in_sync(), [A, B, C].into());
+    stage.end();
+}
+
 /// `{A,B}` is applied, and A does not hear of it.
 fn with_a_lost_proposal_reply(without: Option<Without>) -> Stage {
     let mut stage = Stage::with(|config| config.leave_out(without));
