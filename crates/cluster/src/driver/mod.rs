@@ -7,6 +7,7 @@ mod changes;
 mod coordination;
 mod group_lease;
 mod links;
+mod loops;
 mod view;
 
 use std::sync::atomic::AtomicUsize;
@@ -132,7 +133,8 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         })
     }
 
-    /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`]. `formed` is
+    /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`]; a panic in
+    /// one of them ends the process. `formed` is
     /// called once, when the cluster is known and before any slot is placed here.
     pub fn start(self: &Arc<Self>, formed: impl FnOnce(&State) + Send + 'static) {
         let me = self.replicas.me();
@@ -144,10 +146,14 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         }
         self.links.drive(Arc::new(links::LinkEnd(Arc::clone(self))));
         let mut tasks = self.tasks.lock();
-        tasks.spawn(Arc::clone(self).follow_metadata(Box::new(formed)));
-        tasks.spawn(Arc::clone(self).speak_to_oneself());
-        tasks.spawn(Arc::clone(self).renew_group_lease());
-        tasks.spawn(Arc::clone(self).tick());
+        let follow = Arc::clone(self).follow_metadata(Box::new(formed));
+        tasks.spawn(loops::run("metadata", follow));
+        tasks.spawn(loops::run("loopback", Arc::clone(self).speak_to_oneself()));
+        tasks.spawn(loops::run(
+            "group lease",
+            Arc::clone(self).renew_group_lease(),
+        ));
+        tasks.spawn(loops::run("tick", Arc::clone(self).tick()));
     }
 
     /// From now on this hears which slots the member begins or ceases to lead.
