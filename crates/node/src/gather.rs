@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use cluster::driver::Waiting;
-use cluster::replication::Outcome;
+use cluster::replication::{self, Outcome};
 use futures_util::future::{join_all, join3};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -38,10 +38,11 @@ impl Token {
         self.said = true;
         self.shared.resolve(self.round, self.index, outcome);
     }
+}
 
+impl replication::Token for Token {
     /// Whether the connection has given up on the reply, or is gone.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         self.shared.state.lock().round != self.round
     }
 }

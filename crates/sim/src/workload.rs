@@ -2,16 +2,31 @@
 //! answered and when.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cluster::replication::Need;
+use cluster::replication::{Need, Token};
 use cluster::{Slot, Version};
 
 use crate::Chance;
 use crate::table::{Key, Value};
 
-/// The number of an operation, which is also the token of its waiting reply.
+/// The number of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpId(pub u64);
+
+/// The token of an operation's waiting reply.
+#[derive(Debug)]
+pub struct Reply {
+    pub(crate) op: OpId,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Token for Reply {
+    fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+}
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +76,8 @@ pub struct Op {
     /// When it was answered; `None` if it never was.
     pub returned: Option<u64>,
     waits: Option<(usize, Version, Need)>,
+    /// Nobody waits for the reply any more.
+    is_gone: Arc<AtomicBool>,
 }
 
 impl Op {
@@ -98,6 +115,7 @@ impl History {
             called: self.moment,
             returned: None,
             waits: Some((node, Version::ZERO, Need::Committed)),
+            is_gone: Arc::default(),
         });
         let id = OpId(self.ops.len() as u64 - 1);
         self.waiting.insert(id);
@@ -108,6 +126,12 @@ impl History {
         if let Some(waits) = &mut self.op_mut(id).waits {
             (waits.1, waits.2) = (version, need);
         }
+    }
+
+    /// The token of the operation's reply.
+    pub(crate) fn reply(&self, op: OpId) -> Reply {
+        let is_gone = Arc::clone(&self.op(op).is_gone);
+        Reply { op, is_gone }
     }
 
     /// The slot of an operation, and what it waits or waited for.
@@ -133,6 +157,7 @@ impl History {
     /// Nobody will ever say what became of it.
     pub(crate) fn unknown(&mut self, id: OpId) {
         self.waiting.remove(&id);
+        self.op(id).is_gone.store(true, Ordering::Relaxed);
         let (at, is_write) = (self.op(id).at, self.op(id).may_have_written());
         *self.unknown.entry(at).or_default() += usize::from(is_write);
     }

@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 use self::changes::Changes;
 use crate::metadata::{Applied, Entry, State};
 use crate::replication::{
-    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Turn,
+    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Token, Turn,
 };
 use crate::transport::{BoxFuture, Links};
 use crate::{Member, clock, ring};
 
 /// A reply that waits for copies.
-pub trait Waiting: Send + 'static {
+pub trait Waiting: Token + Send + 'static {
     /// Says what became of it.
     fn resolve(self, outcome: Outcome);
 }

@@ -37,4 +37,4 @@ pub use replicas::{Locked, Replicas};
 pub use rules::{Rule, Rules};
 pub use settings::Settings;
 pub use table::{BadEffects, Table};
-pub use waiters::{Need, Outcome};
+pub use waiters::{Need, Outcome, Token};

@@ -15,7 +15,7 @@ use super::primary::{Phase, Primary};
 use super::record::{History, Record};
 use super::rules::Rule;
 use super::table::Table;
-use super::waiters::{Need, Outcome};
+use super::waiters::{Need, Outcome, Token};
 use crate::{Epoch, Member, Placement, Slot, Time, Version};
 
 /// A slot at one member. `K` is the token of a waiting reply.
@@ -213,12 +213,19 @@ impl<T: Table, K> Replica<T, K> {
         need: Need,
         token: K,
         out: &mut Out<K>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refusal>
+    where
+        K: Token,
+    {
         let committed = self.committed;
         let Role::Primary(primary) = &mut self.role else {
             return Err(Refusal::NotPrimary);
         };
-        if primary.waiters.len() >= context.settings.waiters_max {
+        let waiters_max = context.settings.waiters_max;
+        if primary.waiters.len() >= waiters_max {
+            primary.waiters.forget_gone();
+        }
+        if primary.waiters.len() >= waiters_max {
             return Err(Refusal::Busy);
         }
         if need == Need::Committed && !context.settings.rules.keep(Rule::ReadsWait) {
@@ -252,9 +259,12 @@ impl<T: Table, K> Replica<T, K> {
     }
 
     /// Forgets waiting replies whose owner has given up.
-    pub fn forget_waiters(&mut self, is_gone: impl Fn(&K) -> bool) {
+    pub(crate) fn forget_gone(&mut self)
+    where
+        K: Token,
+    {
         if let Role::Primary(primary) = &mut self.role {
-            primary.waiters.forget(is_gone);
+            primary.waiters.forget_gone();
         }
     }
 

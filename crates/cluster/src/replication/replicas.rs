@@ -18,6 +18,7 @@ use super::peer::{Direction, Peer};
 use super::replica::Replica;
 use super::settings::Settings;
 use super::table::Table;
+use super::waiters::Token;
 use crate::{Member, Placement, Slot, Time};
 
 /// After so many slots in a row whose copies find no room, the others wait for the next time.
@@ -26,6 +27,10 @@ const COPIES_TRIED: usize = 8;
 /// So many slots are looked at in a tick for records that there is no room for any more.
 const TRIMMED: usize = 512;
 
+/// In so many ticks all slots are looked at once for replies that nobody waits for any more: it
+/// takes about a second.
+const FORGETTING_TICKS: usize = 50;
+
 /// One member's replicas of all slots.
 pub struct Replicas<T: Table, K> {
     context: Context,
@@ -33,6 +38,8 @@ pub struct Replicas<T: Table, K> {
     silent: Mutex<Vec<Member>>,
     /// Where the next tick goes on to trim histories.
     next_trimmed: AtomicUsize,
+    /// Where it goes on to forget replies.
+    next_forgotten: AtomicUsize,
 }
 
 /// A slot under its lock.
@@ -52,6 +59,7 @@ impl<T: Table, K> Replicas<T, K> {
             slots: Slot::all().take(usize::from(slots)).map(replica).collect(),
             silent: Mutex::default(),
             next_trimmed: AtomicUsize::new(0),
+            next_forgotten: AtomicUsize::new(0),
         }
     }
 
@@ -168,7 +176,10 @@ impl<T: Table, K> Replicas<T, K> {
     }
 
     /// Does what is due: called every few hundredths of a second.
-    pub fn tick(&self, now: Time, out: &mut Out<K>) {
+    pub fn tick(&self, now: Time, out: &mut Out<K>)
+    where
+        K: Token,
+    {
         self.watch_silence(now);
         for owed in self.context.grants.lock().due(now) {
             if let Some(peer) = self.context.known_peer(&owed.coordinator) {
@@ -183,6 +194,7 @@ impl<T: Table, K> Replicas<T, K> {
             self.lock(slot).tick(&self.context, now, out);
         }
         self.trim_histories();
+        self.forget_replies();
         self.send_copies();
     }
 
@@ -251,6 +263,18 @@ impl<T: Table, K> Replicas<T, K> {
         for number in first..first + count {
             let mut replica = self.slots[number % self.slots.len()].lock();
             replica.history.trim(&self.context.backlog);
+        }
+    }
+
+    /// Replies that nobody waits for any more give their room back, slot by slot.
+    fn forget_replies(&self)
+    where
+        K: Token,
+    {
+        let count = self.slots.len().div_ceil(FORGETTING_TICKS);
+        let first = self.next_forgotten.fetch_add(count, Ordering::Relaxed);
+        for number in first..first + count {
+            self.slots[number % self.slots.len()].lock().forget_gone();
         }
     }
 

@@ -24,6 +24,12 @@ pub enum Outcome {
     TryAgain,
 }
 
+/// The owner's hold on a reply that waits.
+pub trait Token {
+    /// Whether nobody waits for the reply any more.
+    fn is_gone(&self) -> bool;
+}
+
 /// The waiting replies of one slot, in the order of the versions that they wait for.
 #[derive(Debug)]
 pub(crate) struct Waiters<K> {
@@ -111,9 +117,12 @@ impl<K> Waiters<K> {
     }
 
     /// Forgets those whose owner has stopped waiting.
-    pub(crate) fn forget(&mut self, is_gone: impl Fn(&K) -> bool) {
-        self.reads.retain(|(_, token)| !is_gone(token));
-        self.writes.retain(|(_, _, token)| !is_gone(token));
+    pub(crate) fn forget_gone(&mut self)
+    where
+        K: Token,
+    {
+        self.reads.retain(|(_, token)| !token.is_gone());
+        self.writes.retain(|(_, _, token)| !token.is_gone());
     }
 }
 

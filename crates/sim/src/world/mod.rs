@@ -25,7 +25,7 @@ pub use self::serve::effect;
 use crate::KvTable;
 use crate::invariant::Invariants;
 use crate::run::Without;
-use crate::workload::{History, OpId};
+use crate::workload::{History, Reply};
 
 /// How a world is made.
 #[derive(Clone, Debug)]
@@ -394,9 +394,9 @@ impl World {
     }
 
     /// What a step at a node left to be done.
-    fn perform(&mut self, number: usize, out: Out<OpId>) {
-        for (op, outcome) in out.released {
-            self.release(op, outcome);
+    fn perform(&mut self, number: usize, out: Out<Reply>) {
+        for (reply, outcome) in out.released {
+            self.release(reply.op, outcome);
         }
         if !out.proposals.is_empty() {
             self.propose(number, Entry::Change(out.proposals), false);

@@ -9,7 +9,7 @@ use cluster::replication::{Coordinator, Direction, Liveness, Out, Replicas};
 use cluster::{Incarnation, Member, NodeId, Placement, Slot, Time};
 
 use crate::KvTable;
-use crate::workload::OpId;
+use crate::workload::Reply;
 
 /// A node of the world.
 pub struct Node {
@@ -30,7 +30,7 @@ pub struct Process {
     /// Who it is.
     pub member: Member,
     /// Its replicas.
-    pub replicas: Replicas<KvTable, OpId>,
+    pub replicas: Replicas<KvTable, Reply>,
     /// The metadata as far as it has applied the log.
     pub state: State,
     /// Whether it has seen itself registered; before that it speaks to nobody.
@@ -89,7 +89,7 @@ impl Process {
     }
 
     /// Takes in a newer state of the metadata: the nodes first, then the placements.
-    pub fn take_in(&mut self, now: Time, state: State, out: &mut Out<OpId>) {
+    pub fn take_in(&mut self, now: Time, state: State, out: &mut Out<Reply>) {
         let old = std::mem::replace(&mut self.state, state);
         for (node, known) in self.state.nodes() {
             let before = old.nodes().get(node).map(|before| before.incarnation);

@@ -80,7 +80,8 @@ impl World {
             None => (met, Need::Committed),
         };
         self.history.waits(op, version, need);
-        let waits = replica.wait(context, version, need, op, &mut out);
+        let reply = self.history.reply(op);
+        let waits = replica.wait(context, version, need, reply, &mut out);
         drop(replica);
         if waits.is_err() {
             self.history.unknown(op);
@@ -97,6 +98,10 @@ impl World {
 
     /// A reply need not wait any longer.
     pub(super) fn release(&mut self, op: OpId, outcome: Outcome) {
+        if !self.history.is_waiting(op) {
+            // Its client has given up.
+            return;
+        }
         self.say(|| format!("op {} {outcome:?}", op.0));
         match outcome {
             Outcome::Done => {
@@ -112,16 +117,8 @@ impl World {
 
     /// A client has waited long enough: its node answers `UNCERTAIN` or `TRYAGAIN`.
     pub fn time_out(&mut self, op: OpId) {
-        let Some(number) = self.history.waiting_at(op) else {
-            return;
-        };
-        let (slot, ..) = self.history.awaited(op);
-        self.history.unknown(op);
-        if let Some(process) = &self.nodes[number].process {
-            process
-                .replicas
-                .lock(slot)
-                .forget_waiters(|token| *token == op);
+        if self.history.is_waiting(op) {
+            self.history.unknown(op);
         }
     }
 

@@ -449,3 +449,26 @@ fn no_more_copies_than_wanted() {
     assert_eq!(stage.in_sync(), [A, B, D].into());
     stage.end();
 }
+
+#[test]
+fn replies_that_nobody_waits_for_are_forgotten() {
+    let mut stage = Stage::with(|config| config.settings.waiters_max = 3);
+    stage.hold(A, B);
+    stage.hold(A, C);
+    let replies: Vec<_> = (0..3).map(|key| stage.set(A, key, 1)).collect();
+    // There is no room for another one, but for one whose owner has given up.
+    let refused = stage.set(A, K, 2);
+    assert!(!stage.is_waiting(refused) && stage.waiting(A) == 3);
+    stage.world.time_out(replies[0]);
+    let fourth = stage.set(A, K, 3);
+    assert!(stage.is_waiting(fourth) && stage.waiting(A) == 3);
+    // The others go too, though nothing more comes for which there is no room.
+    stage.world.time_out(replies[1]);
+    stage.world.time_out(fourth);
+    stage.pass(1300);
+    assert_eq!(stage.waiting(A), 1);
+    stage.let_go(A, B);
+    stage.pass(100);
+    assert!(stage.is_done(replies[2]) && !stage.is_done(replies[1]));
+    stage.end();
+}

@@ -289,6 +289,12 @@ impl Stage {
         self.world.history.is_waiting(op)
     }
 
+    /// How many replies wait at a member, those included that nobody waits for any more.
+    pub(crate) fn waiting(&self, name: Name) -> usize {
+        let process = self.world.nodes[self.node(name)].process.as_ref();
+        process.expect("runs").replicas.lock(slot()).waiting()
+    }
+
     /// The value that a member answers, once it does.
     pub(crate) fn reads(&mut self, name: Name, key: Key) -> Option<Value> {
         let op = self.get(name, key);
