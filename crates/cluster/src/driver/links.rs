@@ -24,6 +24,12 @@ impl Source for PeerSource {
         let batch = self.peer.take(self.direction, self.stream, bytes_max)?;
         Some((Channel::Replication, batch))
     }
+
+    fn take_between(&self) -> Option<(Channel, Bytes)> {
+        let forward = self.direction == Direction::Forward;
+        let heartbeat = forward.then(|| self.peer.take_heartbeat(self.stream));
+        Some((Channel::Between, heartbeat.flatten()?))
+    }
 }
 
 fn side(link: &Link) -> Direction {
@@ -53,7 +59,7 @@ impl<T: Table, K: Waiting> LinkDriver for LinkEnd<T, K> {
     fn received(&self, link: &Link, channel: Channel, payload: Bytes) -> Flow {
         match channel {
             Channel::Gossip => self.0.gossip.received(link.peer, &payload),
-            Channel::Replication => {
+            Channel::Replication | Channel::Between => {
                 let mut out = Out::default();
                 let (now, direction) = (clock::now(), side(link));
                 let read = self.0.replicas.receive(

@@ -57,6 +57,9 @@ struct ForwardStream {
     processed: u64,
     heartbeats: VecDeque<(u64, Time)>,
     heartbeat: u64,
+    /// The newest heartbeat waits to be sent. It stands beside the queue, for a lease would end
+    /// while large records are ahead of it there.
+    beats: bool,
     confirmed: u64,
 }
 
@@ -221,6 +224,18 @@ impl Peer {
         }
     }
 
+    /// Takes the heartbeat that waits on the forward stream `number`, if one does: it may go
+    /// between the parts of a batch.
+    #[must_use]
+    pub fn take_heartbeat(&self, number: u64) -> Option<Bytes> {
+        let mut batch = Vec::new();
+        let mut stream = self.forward.lock();
+        if stream.number == number {
+            stream.take_heartbeat(&mut batch);
+        }
+        (!batch.is_empty()).then(|| Bytes::from(batch))
+    }
+
     /// Queues a message forward on the stream `number`. False if that one is not open, or a
     /// counted message finds more than `bytes_max` waiting: the member cannot keep up.
     pub(crate) fn send(
@@ -288,7 +303,9 @@ impl Peer {
                 if stream.number != number {
                     return None;
                 }
-                while batch.len() < bytes_max {
+                stream.take_heartbeat(&mut batch);
+                let full = batch.len() + bytes_max;
+                while batch.len() < full {
                     let Some(message) = stream.queue.pop_front() else {
                         break;
                     };
@@ -315,25 +332,25 @@ impl Peer {
         (!batch.is_empty()).then(|| Bytes::from(batch))
     }
 
-    /// Queues a heartbeat sent at `now`.
+    /// Has a heartbeat sent, from `now` on ahead of all that waits.
     pub(crate) fn heartbeat(&self, now: Time) {
         let Some(number) = self.open_stream() else {
             return;
         };
-        let message = {
-            let mut stream = self.forward.lock();
-            stream.heartbeat += 1;
-            let heartbeat = stream.heartbeat;
-            stream.heartbeats.push_back((heartbeat, now));
-            if stream.heartbeats.len() > HEARTBEATS_MAX {
-                stream.heartbeats.pop_front();
-            }
-            Forward::Heartbeat {
-                number: heartbeat,
-                confirmed: stream.confirmed,
-            }
-        };
-        self.send(number, message, None, usize::MAX);
+        let mut stream = self.forward.lock();
+        if stream.number != number {
+            return;
+        }
+        stream.heartbeat += 1;
+        let heartbeat = stream.heartbeat;
+        stream.heartbeats.push_back((heartbeat, now));
+        if stream.heartbeats.len() > HEARTBEATS_MAX {
+            stream.heartbeats.pop_front();
+        }
+        stream.beats = true;
+        if let Some(wake) = &stream.wake {
+            wake();
+        }
     }
 
     /// A heartbeat came back: the lease runs from when it was sent. The slots that the answer
@@ -370,6 +387,18 @@ impl Peer {
     }
 }
 
+impl ForwardStream {
+    fn take_heartbeat(&mut self, batch: &mut Vec<u8>) {
+        if std::mem::take(&mut self.beats) {
+            let message = Forward::Heartbeat {
+                number: self.heartbeat,
+                confirmed: self.confirmed,
+            };
+            message::encode(&message, batch);
+        }
+    }
+}
+
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Peer({:?})", self.member)
@@ -384,4 +413,46 @@ fn size_of(message: &Forward) -> usize {
         _ => 0,
     };
     payload + 48
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Incarnation, NodeId};
+
+    #[test]
+    fn a_heartbeat_goes_ahead_of_what_waits() {
+        let node = NodeId::from_bytes([1; 20]);
+        let incarnation = Incarnation(1);
+        let peer = Peer::new(Member { node, incarnation }, Time::ZERO);
+        peer.opened(Direction::Forward, 7, Time::ZERO);
+        for _ in 0..3 {
+            let chunk = Forward::CopyChunk {
+                slot: Slot::new(0).unwrap(),
+                term: Epoch(1),
+                copy: 1,
+                chunk: vec![0; 1000].into(),
+            };
+            assert!(peer.send(7, chunk, None, usize::MAX));
+        }
+        peer.heartbeat(Time::ZERO);
+        peer.heartbeat(Time::from_nanos(5));
+        let batch = peer.take(Direction::Forward, 7, 500).unwrap();
+        let messages: Vec<Forward> = message::decode(&batch).map(Result::unwrap).collect();
+        // Of several that nobody took the newest goes, and with it something of the queue.
+        assert!(matches!(
+            messages[..],
+            [
+                Forward::Heartbeat { number: 2, .. },
+                Forward::CopyChunk { .. }
+            ]
+        ));
+        assert_eq!(peer.take_heartbeat(7), None);
+        peer.heartbeat(Time::from_nanos(9));
+        assert_eq!((peer.take_heartbeat(6), peer.queued_bytes()), (None, 2096));
+        assert!(peer.take_heartbeat(7).is_some());
+        let lease = Duration::from_nanos(100);
+        peer.heartbeat_acked(2, 0, lease, false);
+        assert_eq!(peer.lease_until(), Time::from_nanos(105));
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) enum Frame {
 /// long record does not hold up the gossip.
 #[derive(Debug)]
 pub(crate) struct Assembler {
-    parts: [BytesMut; 2],
+    parts: [BytesMut; 3],
     bytes_max: usize,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct MessageTooLong(usize);
 impl Assembler {
     pub(crate) fn new(bytes_max: usize) -> Assembler {
         Assembler {
-            parts: [BytesMut::new(), BytesMut::new()],
+            parts: Default::default(),
             bytes_max,
         }
     }

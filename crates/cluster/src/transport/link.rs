@@ -32,6 +32,12 @@ pub trait Source: Send + Sync + 'static {
     /// The next payload to send, of about `bytes_max` at most; only a single message that is longer
     /// by itself may exceed it. `None` if there is nothing: call [`Wake::wake`] when there is.
     fn take(&self, bytes_max: usize) -> Option<(Channel, Bytes)>;
+
+    /// A short payload, of another channel than what [`Source::take`] gives, that is to go between
+    /// the parts of a long one. Asked for only there: otherwise `take` gives all.
+    fn take_between(&self) -> Option<(Channel, Bytes)> {
+        None
+    }
 }
 
 /// Tells an idle link that its source has something again. Clones wake the same link.
@@ -90,6 +96,8 @@ pub enum Channel {
     Replication = 0,
     /// A packet of the gossip.
     Gossip = 1,
+    /// Messages of replication that may overtake those of [`Channel::Replication`].
+    Between = 2,
 }
 
 impl Channel {
@@ -99,6 +107,7 @@ impl Channel {
         match number {
             0 => Some(Channel::Replication),
             1 => Some(Channel::Gossip),
+            2 => Some(Channel::Between),
             _ => None,
         }
     }

@@ -172,6 +172,11 @@ impl Outgoing {
                 self.source = Some(source);
             }
         }
+        if self.rest.is_some()
+            && let Some((channel, payload)) = self.source.as_ref().and_then(|s| s.take_between())
+        {
+            return Poll::Ready(Some(self.frame(channel, payload, false)));
+        }
         let next = self.rest.take().or_else(|| {
             self.source
                 .as_ref()
@@ -190,6 +195,10 @@ impl Outgoing {
             let rest = payload.split_off(frame_bytes_max);
             self.rest = Some((channel, rest));
         }
+        self.frame(channel, payload, more)
+    }
+
+    fn frame(&self, channel: Channel, payload: Bytes, more: bool) -> Frame {
         self.shared.traffic.count(payload.len());
         Frame::Batch {
             channel,
@@ -220,7 +229,8 @@ mod tests {
 
     use super::*;
 
-    struct Queue(Mutex<VecDeque<Bytes>>);
+    #[derive(Default)]
+    struct Queue(Mutex<VecDeque<Bytes>>, Mutex<Option<Bytes>>);
 
     impl Source for Queue {
         fn take(&self, _bytes_max: usize) -> Option<(Channel, Bytes)> {
@@ -228,6 +238,13 @@ mod tests {
                 .lock()
                 .pop_front()
                 .map(|payload| (Channel::Replication, payload))
+        }
+
+        fn take_between(&self) -> Option<(Channel, Bytes)> {
+            self.1
+                .lock()
+                .take()
+                .map(|payload| (Channel::Between, payload))
         }
     }
 
@@ -267,7 +284,7 @@ mod tests {
     fn an_idle_sender_is_woken_once_and_takes_all_that_has_gathered() {
         let counter = Arc::new(Counter(AtomicUsize::new(0)));
         let (outlet, mut outgoing) = outgoing(SIZES, Traffic::unnamed());
-        let queue = Arc::new(Queue(Mutex::default()));
+        let queue = Arc::new(Queue::default());
         outlet.attach(Arc::clone(&queue) as Arc<dyn Source>);
         assert!(poll(&mut outgoing, &counter).is_pending());
         for _ in 0..100 {
@@ -282,15 +299,18 @@ mod tests {
     }
 
     #[test]
-    fn a_long_payload_is_cut_and_gossip_passes_between_its_parts() {
+    fn a_long_payload_is_cut_and_what_is_short_passes_between_its_parts() {
         let counter = Arc::new(Counter(AtomicUsize::new(0)));
         let (outlet, mut outgoing) = outgoing(SIZES, Traffic::unnamed());
-        let queue = Arc::new(Queue(Mutex::new([Bytes::from_static(b"123456789")].into())));
-        outlet.attach(queue as Arc<dyn Source>);
+        let queue = Arc::new(Queue::default());
+        queue.0.lock().push_back(Bytes::from_static(b"123456789"));
+        outlet.attach(Arc::clone(&queue) as Arc<dyn Source>);
         assert_eq!(text(poll(&mut outgoing, &counter)), "Replication 1234 true");
         assert!(outlet.gossip(Bytes::from_static(b"hey")));
         assert_eq!(text(poll(&mut outgoing, &counter)), "Gossip hey false");
         assert_eq!(text(poll(&mut outgoing, &counter)), "Replication 5678 true");
+        *queue.1.lock() = Some(Bytes::from_static(b"beat"));
+        assert_eq!(text(poll(&mut outgoing, &counter)), "Between beat false");
         assert_eq!(text(poll(&mut outgoing, &counter)), "Replication 9 false");
         assert!(outlet.gossip(Bytes::new()) && outlet.gossip(Bytes::new()));
         assert!(!outlet.gossip(Bytes::new()), "the queue is bounded");
