@@ -472,3 +472,20 @@ fn replies_that_nobody_waits_for_are_forgotten() {
     assert!(stage.is_done(replies[2]) && !stage.is_done(replies[1]));
     stage.end();
 }
+
+/// C has reported more than B, and cannot be reached; B seals the slot by itself.
+#[test]
+fn a_report_from_out_of_reach_holds_nobody_up() {
+    let mut stage = Stage::with(|config| config.write_quorum = 3);
+    stage.hold(A, B);
+    let write = stage.set(A, K, 7);
+    stage.settle();
+    assert!(stage.is_waiting(write) && stage.holds(C, K) == Some(7));
+    let way = (stage.node(D), stage.node(C));
+    stage.world.rumours.insert(way, Liveness::Down);
+    stage.kill(A);
+    stage.pass(4000);
+    assert_eq!(stage.primary(), Some(B));
+    assert_eq!(stage.reads(B, K), None);
+    stage.end();
+}

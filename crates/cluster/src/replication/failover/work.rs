@@ -100,7 +100,11 @@ impl Work {
         orders: &mut Orders,
     ) {
         self.waits = false;
-        let sealed = self.is_sealed(placement, settings.rules);
+        // Those within reach may be enough by themselves; whatever else was reported is then no
+        // more than anybody's word that has not come.
+        let in_reach = |member: &Member| !look.is_out_of_reach(member);
+        let by_these = self.is_sealed(placement, settings.rules, in_reach);
+        let sealed = by_these || self.is_sealed(placement, settings.rules, |_| true);
         if !sealed && !self.nothing_more_can_come(placement, look, settings) {
             return;
         }
@@ -124,11 +128,14 @@ impl Work {
         let best = self
             .reports
             .iter()
-            .filter(|(member, _)| !look.is_out_of_reach(member))
+            .filter(|(member, _)| in_reach(member))
             .max_by_key(|(member, report)| (by(report), std::cmp::Reverse(rank(member))));
-        let greatest = self.reports.values().map(by).max();
+        let counted = self.reports.iter();
+        let counted = counted.filter(|(member, _)| !by_these || in_reach(member));
+        let greatest = counted.map(|(_, report)| by(report)).max();
         let (chosen, members): (Member, Vec<Member>) = match best {
-            // Who has the greatest `last` must be within reach: only its log holds everything.
+            // Who has the greatest `last` of those that seal must be within reach: only its log
+            // holds everything.
             Some((member, report)) if Some(by(report)) == greatest => {
                 (*member, self.reports.keys().copied().collect())
             }
@@ -175,19 +182,24 @@ impl Work {
         Some((chosen, members))
     }
 
-    /// Whether the reports are those of `q` members, or the last primary's own: it holds all that
-    /// it acknowledged.
-    fn is_sealed(&self, placement: &Placement, rules: Rules) -> bool {
+    /// Whether the reports that count are those of `q` members, or the last primary's own: it
+    /// holds all that it acknowledged.
+    fn is_sealed(
+        &self,
+        placement: &Placement,
+        rules: Rules,
+        counts: impl Fn(&Member) -> bool,
+    ) -> bool {
         let quorum = Quorum::new(placement.in_sync.len(), usize::from(placement.write_quorum));
         let seal = if rules.keep(Rule::QuorumSeals) {
             quorum.seal()
         } else {
             1
         };
-        let reported = |member: &&Member| self.reports.contains_key(member);
+        let reported = |member: &&Member| self.reports.contains_key(member) && counts(member);
         let last_primary = placement.last_primary.map(|(member, _)| member);
         placement.in_sync.iter().filter(reported).count() >= seal
-            || last_primary.is_some_and(|member| self.reports.contains_key(&member))
+            || last_primary.is_some_and(|member| reported(&&member))
     }
 
     /// Whether every missing report is of a member that cannot send one, and whatever such a
