@@ -489,3 +489,36 @@ fn a_report_from_out_of_reach_holds_nobody_up() {
     assert_eq!(stage.reads(B, K), None);
     stage.end();
 }
+
+/// All who held everything are dead; C was in sync once, and still has what it had then.
+#[test]
+fn what_a_learner_holds_is_the_best_there_is() {
+    let mut stage = Stage::new();
+    let write = stage.set(A, K, 7);
+    stage.settle();
+    assert!(stage.is_done(write));
+    stage.cut_off(C);
+    stage.deafen(C);
+    stage.pass(2500);
+    assert_eq!(stage.in_sync(), [A, B].into());
+    let later = stage.set(A, OTHER, 8);
+    stage.settle();
+    assert!(stage.is_done(later));
+    // C is a learner now, and has yet to be brought up to date.
+    stage.join_again(C);
+    stage.hold(A, C);
+    stage.pass(500);
+    let c = stage.world.nodes[stage.node(C)].member().unwrap();
+    assert_eq!(stage.placement().learners, [c]);
+    stage.hears_again(C);
+    assert_eq!(stage.holds(C, K), Some(7));
+    for name in [A, B] {
+        stage.kill(name);
+        stage.start(name);
+    }
+    stage.pass(8000);
+    let primary = stage.primary().expect("it goes on");
+    assert_eq!(stage.reads(primary, K), Some(7));
+    assert_eq!(stage.reads(primary, OTHER), None);
+    stage.end();
+}

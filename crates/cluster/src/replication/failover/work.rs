@@ -74,7 +74,10 @@ impl Work {
     ) {
         let epoch = self.epoch;
         let last_primary = placement.last_primary.map(|(member, _)| member);
-        for member in &placement.in_sync {
+        // Where all who held everything are gone, what a learner holds is the best there is.
+        let all_dead = placement.in_sync.iter().all(|member| look.is_dead(member));
+        let learners = placement.learners.iter().filter(|_| all_dead);
+        for member in placement.in_sync.iter().chain(learners) {
             let has_said_all =
                 self.reports.contains_key(member) && self.leases_over.contains(member);
             if !has_said_all && !look.is_dead(member) {
@@ -163,7 +166,8 @@ impl Work {
         ));
     }
 
-    /// Every member that held the slot is dead: it begins empty on the nodes that there are.
+    /// Every member that held the slot is dead, and no learner has said that it holds something of
+    /// it: it begins empty on the nodes that there are.
     fn begin_empty(&mut self, look: &Look<'_>, order: &[NodeId]) -> Option<(Member, Vec<Member>)> {
         let copies = usize::from(look.state.replication_factor());
         let members: Vec<Member> = order
