@@ -89,7 +89,7 @@ impl Context {
             .extract_if(.., |other, _| is_older(other))
             .collect::<Vec<_>>();
         for (older, peer) in older {
-            peer.set_gone();
+            peer.end();
             self.grants.lock().forget(&older);
         }
     }

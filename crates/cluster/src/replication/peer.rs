@@ -216,6 +216,18 @@ impl Peer {
         }
     }
 
+    /// Whatever was open to or from it is closed: nobody will say so of each stream.
+    pub(crate) fn end(&self) {
+        self.set_gone();
+        for direction in [Direction::Forward, Direction::Back] {
+            let number = match direction {
+                Direction::Forward => self.forward.lock().number,
+                Direction::Back => self.back.lock().number,
+            };
+            self.closed(direction, number);
+        }
+    }
+
     /// Whether this is the stream that is open now; messages of any other are dropped.
     pub(crate) fn is_open(&self, direction: Direction, number: u64) -> bool {
         match direction {

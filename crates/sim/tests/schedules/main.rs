@@ -522,3 +522,20 @@ fn what_a_learner_holds_is_the_best_there_is() {
     assert_eq!(stage.reads(primary, OTHER), None);
     stage.end();
 }
+
+/// B starts again before A hears that its stream to the old B is closed.
+#[test]
+fn who_is_gone_is_not_within_reach() {
+    let mut stage = Stage::new();
+    let (a, b) = (stage.node(A), stage.node(B));
+    let streams = stage.world.network.between(a, b);
+    stage.world.kill(b);
+    stage.start(B);
+    for stream in streams {
+        stage.world.close(stream, true);
+        stage.world.close(stream, false);
+    }
+    stage.kill(C);
+    assert_eq!(stage.ask(A, K, Kind::Set(7)), Err(Refusal::TooFewCopies));
+    stage.end();
+}
