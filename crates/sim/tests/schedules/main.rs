@@ -539,3 +539,23 @@ fn who_is_gone_is_not_within_reach() {
     assert_eq!(stage.ask(A, K, Kind::Set(7)), Err(Refusal::TooFewCopies));
     stage.end();
 }
+
+/// C learns, and is suspected for a moment: it goes on with what it has.
+#[test]
+fn a_learner_that_is_suspected_for_a_moment_keeps_its_place() {
+    let mut stage = Stage::new();
+    stage.cut_off(C);
+    stage.pass(2500);
+    stage.join_again(C);
+    stage.hold(A, C);
+    stage.pass(500);
+    let placement = stage.placement();
+    assert_eq!(placement.learners.len(), 1);
+    let way = (stage.node(D), stage.node(C));
+    for rumour in [Liveness::Unknown, Liveness::Down] {
+        stage.world.rumours.insert(way, rumour);
+        stage.pass(300);
+        assert_eq!(stage.placement(), placement);
+    }
+    stage.end();
+}

@@ -2,7 +2,7 @@
 
 use super::{Coordinator, Look};
 use crate::metadata::entry::LearnersSlot;
-use crate::{Member, NodeId, Placement, Slot};
+use crate::{Member, NodeId, Placement, Slot, Time};
 
 impl Coordinator {
     /// The learners that the slot should have, if they are others than it has: together with the
@@ -23,22 +23,20 @@ impl Coordinator {
             return None;
         }
         let copies = usize::from(look.state.replication_factor());
+        // A node that is away for a moment keeps its place, and a learner what it has got so far.
+        let stays = |member: &Member| {
+            let away = self.away.get(&member.node);
+            let for_long = |since: &Time| look.now.since(*since) >= self.settings.replace_after;
+            !look.is_dead(member) && !away.is_some_and(for_long)
+        };
         let is_held = |node: &NodeId| {
-            // A node that is away for a moment keeps its place.
-            let back_soon = self
-                .away
-                .get(node)
-                .is_none_or(|since| look.now.since(*since) < self.settings.replace_after);
-            placement
-                .in_sync
-                .iter()
-                .any(|m| m.node == *node && !look.is_dead(m))
-                && back_soon
+            let in_sync = placement.in_sync.iter();
+            in_sync.filter(|m| m.node == *node).any(|m| stays(m))
         };
         let wanted = (look.ring)(slot);
         // Wherever they are: the ring may have come to prefer others since they joined.
         let in_sync = placement.in_sync.iter();
-        let held = in_sync.filter(|member| is_held(&member.node)).count();
+        let held = in_sync.filter(|member| stays(member)).count();
         let preferred = wanted.iter().take(copies);
         let missing_for_good = preferred.clone().any(|node| {
             let since = self.away.get(node);
@@ -52,10 +50,15 @@ impl Coordinator {
         let learners: Vec<Member> = placement
             .learners
             .iter()
-            .filter(|member| look.is_up(member))
+            .filter(|member| stays(member))
             .copied()
-            .chain(candidates.iter().filter_map(|node| look.state.member(node)))
-            .filter(|member| look.is_up(member) && !is_held(&member.node))
+            .chain(
+                candidates
+                    .iter()
+                    .filter_map(|node| look.state.member(node))
+                    .filter(|member| look.is_up(member)),
+            )
+            .filter(|member| !is_held(&member.node))
             .filter(|member| !placement.in_sync.contains(member))
             .fold(Vec::new(), |mut learners, member| {
                 if !learners.contains(&member) && held + learners.len() < copies {
@@ -78,7 +81,7 @@ mod tests {
     use crate::metadata::entry::Entry;
     use crate::metadata::{Form, State};
     use crate::replication::{FailoverSettings, Liveness, Orders};
-    use crate::{Incarnation, Lineage, NodeInfo, Time};
+    use crate::{Incarnation, Lineage, NodeInfo};
 
     fn state_of(nodes: u8) -> State {
         let member = |number| Member {
