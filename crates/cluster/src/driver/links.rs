@@ -13,15 +13,21 @@ use crate::transport::{Channel, Flow, Link, LinkDriver, Opened, Source};
 pub(super) struct LinkEnd<T: Table, K: Waiting>(pub(super) Arc<Driver<T, K>>);
 
 /// What a stream sends: the messages that wait at the peer.
-struct PeerSource {
+struct PeerSource<T: Table, K: Waiting> {
+    driver: Arc<Driver<T, K>>,
     peer: Arc<Peer>,
     direction: Direction,
     stream: u64,
 }
 
-impl Source for PeerSource {
+impl<T: Table, K: Waiting> Source for PeerSource<T, K> {
     fn take(&self, bytes_max: usize) -> Option<(Channel, Bytes)> {
         let batch = self.peer.take(self.direction, self.stream, bytes_max)?;
+        if self.direction == Direction::Forward
+            && self.driver.replicas.has_room_for_copies(&self.peer)
+        {
+            self.driver.copies.notify_one();
+        }
         Some((Channel::Replication, batch))
     }
 
@@ -50,6 +56,7 @@ impl<T: Table, K: Waiting> LinkDriver for LinkEnd<T, K> {
         let wake = opened.wake;
         peer.on_ready(direction, link.stream, move || wake.wake());
         Arc::new(PeerSource {
+            driver: Arc::clone(&self.0),
             peer,
             direction,
             stream: link.stream,

@@ -96,6 +96,8 @@ pub struct Driver<T: Table, K: Waiting> {
     changes: Mutex<Changes>,
     /// Something waits in the streams to ourselves.
     loopback: Arc<Notify>,
+    /// There is room for copies of slots: the next tick is not waited for.
+    copies: Notify,
     tasks: Mutex<JoinSet<()>>,
     /// Who wants to know which slots this member leads.
     turns: OnceLock<OnTurns>,
@@ -128,6 +130,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             ring: Mutex::default(),
             changes: Mutex::default(),
             loopback: Arc::default(),
+            copies: Notify::new(),
             tasks: Mutex::default(),
             turns: OnceLock::new(),
         })
@@ -198,7 +201,14 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut beat_at, mut coordinate_at) = (clock::now(), clock::now());
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {}
+                () = self.copies.notified() => {
+                    self.replicas.send_copies();
+                    continue;
+                }
+            }
             let now = clock::now();
             if now >= beat_at {
                 beat_at = now + self.settings.heartbeat;

@@ -140,6 +140,10 @@ impl Context {
         self.copying.lock().0.insert(slot);
     }
 
+    pub(crate) fn has_copies(&self) -> bool {
+        !self.copying.lock().0.is_empty()
+    }
+
     /// The next slot in turn that has a copy to send.
     pub(crate) fn next_copy(&self) -> Option<Slot> {
         let mut copying = self.copying.lock();

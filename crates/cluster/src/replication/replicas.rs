@@ -224,6 +224,14 @@ impl<T: Table, K> Replicas<T, K> {
         }
     }
 
+    /// Whether a copy waits for room in the queue to this member, and there is some: then
+    /// [`Replicas::send_copies`] has something to do.
+    #[must_use]
+    pub fn has_room_for_copies(&self, peer: &Peer) -> bool {
+        let window = self.context.settings.copy_window_bytes;
+        self.context.has_copies() && peer.queued_bytes() <= window
+    }
+
     /// The metadata group lets this node lead alone until this moment.
     pub fn extend_group_lease(&self, until: Time) {
         self.context.extend_group_lease(until);
