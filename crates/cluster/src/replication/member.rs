@@ -191,7 +191,7 @@ impl<T: Table, K> Replica<T, K> {
         if let Err(error) = self.table.apply(record.version, &record.effects) {
             let (slot, version) = (self.slot.number(), record.version);
             tracing::error!(slot, ?version, %error, "a record cannot be applied");
-            return self.detach(from);
+            return self.detach_for(from, RefuseReason::Unusable);
         }
         self.last = record.version;
         self.history.push(record, &context.backlog);
@@ -207,11 +207,19 @@ impl<T: Table, K> Replica<T, K> {
 
     /// Nothing more of this stream is taken in until this member is attached again.
     pub(crate) fn detach(&mut self, from: &Sender<'_>) {
+        self.detach_for(from, RefuseReason::Detached);
+    }
+
+    fn detach_for(&mut self, from: &Sender<'_>, reason: RefuseReason) {
         if let Role::Follower(follower) = &mut self.role {
             follower.source = None;
             follower.incoming = None;
         }
-        self.refuse_detached(from);
+        from.answer(Back::Refuse {
+            slot: self.slot,
+            term: self.promised,
+            reason,
+        });
     }
 
     fn refuse_detached(&self, from: &Sender<'_>) {

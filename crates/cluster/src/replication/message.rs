@@ -128,6 +128,8 @@ pub enum RefuseReason {
     Stale(Epoch),
     /// It must be attached (again) first.
     Detached,
+    /// It cannot take in what it was sent, and would not the next time: it needs a copy.
+    Unusable,
 }
 
 /// What a sealed member holds.

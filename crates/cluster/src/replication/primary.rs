@@ -61,6 +61,8 @@ pub(crate) struct Progress {
     pub(crate) attachment: u32,
     /// The greatest version that it has acknowledged. Stays true within the term.
     pub(crate) held: Version,
+    /// It could not take a record in: the record would not be of use again.
+    pub(crate) needs_copy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,7 @@ impl<K> Primary<K> {
                     state: Attachment::Detached { asked: None },
                     attachment: 0,
                     held: Version::ZERO,
+                    needs_copy: false,
                 },
             });
         }
@@ -382,7 +385,8 @@ impl<T: Table, K> Replica<T, K> {
             return;
         }
         let in_history = context.settings.rules.keep(Rule::HistoryHoldsIt);
-        if let Some(records) = self.history.after(last, in_history) {
+        let records = self.history.after(last, in_history);
+        if let Some(records) = records.filter(|_| !std::mem::take(&mut follower.needs_copy)) {
             follower.state = Attachment::Attached { stream };
             follower.held = last;
             for record in records {
@@ -410,7 +414,13 @@ impl<T: Table, K> Replica<T, K> {
     }
 
     /// The member refuses what it was sent.
-    pub(crate) fn refused(&mut self, context: &Context, member: &Member, stream: u64, term: Epoch) {
+    pub(crate) fn refused(
+        &mut self,
+        context: &Context,
+        member: &Member,
+        (stream, term): (u64, Epoch),
+        needs_copy: bool,
+    ) {
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
@@ -424,6 +434,7 @@ impl<T: Table, K> Replica<T, K> {
         };
         if follower.peer.open_stream() == Some(stream) {
             follower.attachment = attachment;
+            follower.needs_copy |= needs_copy;
             // It is asked again at the next tick, not at once: what it refuses now, because it
             // knows a newer placement than we do, it would refuse again and again.
             follower.state = Attachment::Detached { asked: None };

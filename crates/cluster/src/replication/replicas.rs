@@ -370,8 +370,12 @@ impl<T: Table, K> Replicas<T, K> {
                 };
                 match reason {
                     RefuseReason::Stale(promised) => self.deposed(slot, promised, out),
-                    RefuseReason::Detached => {
-                        replica.lock().refused(&self.context, member, stream, term);
+                    RefuseReason::Detached | RefuseReason::Unusable => {
+                        let needs_copy = reason == RefuseReason::Unusable;
+                        let of = (stream, term);
+                        replica
+                            .lock()
+                            .refused(&self.context, member, of, needs_copy);
                     }
                 }
             }

@@ -4,9 +4,9 @@
 mod on_loss;
 mod stage;
 
-use cluster::Epoch;
 use cluster::metadata::Entry;
 use cluster::replication::{Liveness, Refusal, Rule};
+use cluster::{Epoch, Version};
 use sim::Without;
 use sim::workload::Kind;
 
@@ -557,5 +557,23 @@ fn a_learner_that_is_suspected_for_a_moment_keeps_its_place() {
         stage.pass(300);
         assert_eq!(stage.placement(), placement);
     }
+    stage.end();
+}
+
+/// C cannot apply a record: it gets a copy, instead of the same record for ever.
+#[test]
+fn a_record_that_cannot_be_applied_is_not_sent_again() {
+    let mut stage = Stage::new();
+    let c = stage.node(C);
+    let process = stage.world.nodes[c].process.as_ref().unwrap();
+    let never = Version::from_u64(u64::MAX);
+    // It takes the key for one that was removed later.
+    let mut replica = process.replicas.lock(stage::slot());
+    replica.table.write(K, None, never);
+    drop(replica);
+    let write = stage.set(A, K, 7);
+    stage.pass(200);
+    assert!(stage.is_done(write));
+    assert_eq!(stage.holds(C, K), Some(7));
     stage.end();
 }
