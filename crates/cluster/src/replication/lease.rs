@@ -16,7 +16,8 @@ pub(crate) struct Grants {
     lease: Duration,
     granted: BTreeMap<Member, Time>,
     excluded: BTreeMap<Member, Exclusions>,
-    owed: Vec<Owed>,
+    /// What is owed of a slot to a coordinator: the newest epoch alone.
+    owed: BTreeMap<(Slot, Member), Owed>,
 }
 
 /// The slots in which a member gets no lease, until it has said that it knows.
@@ -55,7 +56,7 @@ impl Grants {
             lease: lease + lease / DRIFT,
             granted: BTreeMap::new(),
             excluded: BTreeMap::new(),
-            owed: Vec::new(),
+            owed: BTreeMap::new(),
         }
     }
 
@@ -105,14 +106,13 @@ impl Grants {
     }
 
     pub(crate) fn owe(&mut self, owed: Owed) {
-        let same = |o: &Owed| o.slot == owed.slot && o.coordinator == owed.coordinator;
-        self.owed.retain(|known| !same(known));
-        self.owed.push(owed);
+        self.owed.insert((owed.slot, owed.coordinator), owed);
     }
 
     /// Takes what is due by `now`.
     pub(crate) fn due(&mut self, now: Time) -> Vec<Owed> {
-        self.owed.extract_if(.., |owed| owed.at <= now).collect()
+        let due = self.owed.extract_if(.., |_, owed| owed.at <= now);
+        due.map(|(_, owed)| owed).collect()
     }
 
     /// A member whose node has started anew needs no lists any more. What it was granted stays
