@@ -463,7 +463,10 @@ impl<T: Table, K> Replica<T, K> {
                 primary.uncommitted.pop_front();
             }
             self.table.committed(committed);
-            context.attend(self.slot);
+            if !primary.followers.is_empty() {
+                // They are to be told.
+                context.attend(self.slot);
+            }
         }
         primary.release(&context.me, &self.placement, last, self.committed, out);
     }
