@@ -14,6 +14,7 @@ pub(super) fn check(settings: &Settings) -> Checked {
     gossip(&settings.gossip)?;
     metadata(&settings.metadata)?;
     failover(&settings.failover, ("timings.silence", silence))?;
+    progress(settings)?;
     peers(&settings.peers, ("timings.heartbeat", heartbeat))
 }
 
@@ -94,6 +95,25 @@ fn failover(failover: &Failover, silence: (&'static str, Span)) -> Checked {
     twice(outcome, retry)?;
     twice(progress, retry)?;
     at_least(replace, silence)
+}
+
+/// A change of primary ends when the old one's leases are over and its grace is, with no progress
+/// to be seen before: one that began anew sooner would never end.
+fn progress(settings: &Settings) -> Checked {
+    let failover = settings
+        .failover
+        .settings(&settings.timings, &settings.metadata);
+    let least = failover.lease + failover.grace;
+    if failover.progress > least {
+        return Ok(());
+    }
+    let problem = format!(
+        "must be more than timings.lease, a twentieth of it and failover.grace together, which is \
+         {}, not {}",
+        Span(least),
+        settings.failover.progress_timeout
+    );
+    against("failover.progress_timeout", "timings.lease", problem)
 }
 
 fn peers(peers: &Peers, heartbeat: (&'static str, Span)) -> Checked {

@@ -58,6 +58,11 @@ fn the_spans_of_failover_and_of_streams_go_together() {
              not 2s",
         ),
         (
+            "[failover]\nprogress_timeout = \"1550ms\"\n",
+            "failover.progress_timeout: must be more than timings.lease, a twentieth of it and \
+             failover.grace together, which is 1550ms, not 1550ms",
+        ),
+        (
             "[failover]\nreplace_after = \"1s\"\n",
             "failover.replace_after: must be at least timings.silence, which is 1500ms, not 1s",
         ),
