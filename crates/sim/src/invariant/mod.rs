@@ -41,13 +41,15 @@ struct SlotInvariants {
 }
 
 /// What a member's replica looked like after the last step there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     last: Version,
     committed: Version,
     digest: u64,
     active: Option<Epoch>,
     rev: u64,
+    /// Where it leads: how far it counts on each of the others.
+    held: Vec<(Member, Version)>,
 }
 
 impl Invariants {
@@ -146,12 +148,12 @@ impl Invariants {
         let member = process.member;
         for slot in process.replicas.slots() {
             let now = look(process, slot);
-            let before = self.seen.get(&(member, slot)).copied().unwrap_or_default();
+            let before = self.seen.get(&(member, slot)).cloned().unwrap_or_default();
             if now == before {
                 continue;
             }
+            let found = self.judge_slot(nodes, process, slot, &before, &now);
             self.seen.insert((member, slot), now);
-            let found = self.judge_slot(nodes, process, slot, before, now);
             self.judge(found.map_err(|why| format!("{member:?} {slot:?}: {why}")));
         }
     }
@@ -161,8 +163,8 @@ impl Invariants {
         nodes: &[Node],
         process: &Process,
         slot: Slot,
-        before: Seen,
-        now: Seen,
+        before: &Seen,
+        now: &Seen,
     ) -> Result<(), String> {
         let invariants = &mut self.slots[slot.index()];
         if now.rev < before.rev {
@@ -194,5 +196,6 @@ fn look(process: &Process, slot: Slot) -> Seen {
         digest: replica.table.digest(),
         active: replica.active_epoch(),
         rev: replica.placement().rev,
+        held: replica.followers().collect(),
     }
 }

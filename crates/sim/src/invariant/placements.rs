@@ -1,5 +1,5 @@
 //! Each slot has one line of placements: `rev` grows by one, the epoch never falls, a primary is in
-//! its own set, and a fence changes neither set nor `W`.
+//! its own set, and a fence changes neither set nor `W` nor whom they were led by.
 
 use std::sync::Arc;
 
@@ -33,10 +33,7 @@ fn step(old: &Placement, new: &Placement) -> Result<(), &'static str> {
             new.epoch == old.epoch || new.epoch == old.epoch.next(),
             "epoch",
         ),
-        (
-            !is_fence || (new.primary.is_none() && new.in_sync == old.in_sync),
-            "fence",
-        ),
+        (!is_fence || is_fenced(old, new), "fence"),
         (
             new.primary
                 .is_none_or(|primary| new.in_sync.contains(&primary)),
@@ -51,4 +48,15 @@ fn step(old: &Placement, new: &Placement) -> Result<(), &'static str> {
         Some((_, broken)) => Err(broken),
         None => Ok(()),
     }
+}
+
+/// Whether a fence took the primary, and nothing else.
+fn is_fenced(old: &Placement, new: &Placement) -> bool {
+    let taken = Placement {
+        epoch: new.epoch,
+        rev: new.rev,
+        primary: None,
+        ..old.clone()
+    };
+    *new == taken
 }
