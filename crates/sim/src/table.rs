@@ -43,13 +43,6 @@ impl KvTable {
         effects
     }
 
-    /// All entries, in the order of their keys.
-    pub fn entries(&self) -> impl Iterator<Item = (Key, Version, Value)> {
-        self.entries
-            .iter()
-            .map(|(&key, &(version, value))| (key, version, value))
-    }
-
     fn put(&mut self, key: Key, value: Option<Value>, version: Version) {
         if let Some((version, value)) = self.entries.remove(&key) {
             self.digest ^= mark(key, version, value);

@@ -222,7 +222,7 @@ pub struct Workload {
 
 /// A key with more writes of unknown outcome than this is left alone: judging it costs too much.
 const UNKNOWN_MAX: usize = 6;
-/// A key with more operations than this likewise.
+/// Beyond this there are no new keys to go on to.
 const KEYS_MAX: Key = 2000;
 
 impl Workload {

@@ -59,7 +59,8 @@ pub(crate) struct Progress {
     pub(crate) state: Attachment,
     /// The number of its attachment: acknowledgements of an older one do not count.
     pub(crate) attachment: u32,
-    /// The greatest version that it has acknowledged. Stays true within the term.
+    /// What it holds, as far as it has said. Falls only where it is attached again and holds less,
+    /// as after it was removed and is back.
     pub(crate) held: Version,
     /// It could not take a record in: the record would not be of use again.
     pub(crate) needs_copy: bool,

@@ -21,7 +21,7 @@ use super::table::Table;
 use super::waiters::Token;
 use crate::{Member, Placement, Slot, Time};
 
-/// After so many slots in a row whose copies find no room, the others wait for the next time.
+/// After so many slots whose copies find no room, the others wait for the next time.
 const COPIES_TRIED: usize = 8;
 
 /// So many slots are looked at in a tick for records that there is no room for any more.

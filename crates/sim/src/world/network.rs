@@ -101,11 +101,6 @@ impl Network {
         }
     }
 
-    /// Forgets a stream for good.
-    pub fn forget(&mut self, number: u64) {
-        self.streams.remove(&number);
-    }
-
     /// Lets nothing pass from one node to another, or lets it pass again.
     pub fn set_blocked(&mut self, from: usize, to: usize, blocked: bool) {
         if blocked {

@@ -145,14 +145,8 @@ impl Coordinator {
         }
     }
 
-    /// How many slots are changing their primary.
-    #[must_use]
-    pub fn changes_under_way(&self) -> usize {
-        self.work.len()
-    }
-
-    /// Takes the next step in every slot. `ring(slot)` is the order in which the ring would have
-    /// the slot's nodes, all of them.
+    /// Takes the next step in every slot. `ring(slot)` is the order in which the slot's nodes are
+    /// to be preferred; a slot finds no other nodes than those.
     pub fn tick(
         &mut self,
         now: Time,
