@@ -64,7 +64,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             let gone = if known.stopped {
                 known.incarnation.0
             } else {
-                known.incarnation.0 - 1
+                known.incarnation.0.saturating_sub(1)
             };
             let incarnation = Incarnation(gone);
             self.replicas.gone(&Member {

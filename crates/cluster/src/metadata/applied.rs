@@ -59,7 +59,7 @@ pub enum Refusal {
     /// The document has been set since, or is not there.
     #[error("the document has another revision")]
     OtherRevision,
-    /// A limit is reached: of nodes, of documents, or of the size of one.
+    /// A limit is reached: of nodes, of documents, of the size of one, of incarnations.
     #[error("a limit is reached")]
     Limit,
     /// The first entry makes the cluster, and no other.

@@ -355,6 +355,8 @@ impl State {
             Some(known) if known.incarnation > member.incarnation => Some(Refusal::OldIncarnation),
             None if full => Some(Refusal::Limit),
             _ if !info.is_valid() => Some(Refusal::Limit),
+            // There is one before each, and one after it.
+            _ if [0, u64::MAX].contains(&member.incarnation.0) => Some(Refusal::Limit),
             _ => None,
         };
         if refusal.is_some() {

@@ -77,7 +77,7 @@ impl Context {
     /// Nothing comes from this member any more, nor from an older one of its node. Slots that still
     /// name it may keep it; nobody else does.
     pub(crate) fn gone(&self, member: &Member) {
-        let next = Incarnation(member.incarnation.0 + 1);
+        let next = Incarnation(member.incarnation.0.saturating_add(1));
         let mut oldest = self.oldest.lock();
         let known = oldest.entry(member.node).or_default();
         *known = next.max(*known);

@@ -475,3 +475,17 @@ fn a_state_that_names_members_it_does_not_have_is_refused() {
         }
     }
 }
+
+#[test]
+fn an_incarnation_has_one_before_it_and_one_after_it() {
+    let mut state = State::new(1);
+    state.apply(1, &Entry::Form(form(3)));
+    for (index, incarnation) in [(2, 0), (3, u64::MAX)] {
+        let register = Entry::Register {
+            member: member(99, incarnation),
+            info: info(100),
+        };
+        let applied = state.apply(index, &register);
+        assert_eq!(applied.refused, Some(Refusal::Limit));
+    }
+}
