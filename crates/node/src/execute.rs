@@ -16,7 +16,7 @@ use crate::error::CommandError;
 use crate::gather::Token;
 use crate::modes::{Deferred, Pending, defer, looks, needs_modes};
 use crate::node::Node;
-use crate::resp::{Reply, RespVersion};
+use crate::resp::{Reply, RespVersion, Span};
 use crate::stats::{Limit, ThreadStats};
 use crate::store::tx::Role;
 use crate::store::{SlotTable, Tx};
@@ -107,6 +107,10 @@ pub(crate) fn execute(
     };
     if leads && no_room {
         return Err(CommandError::OutOfMemory);
+    }
+    if write {
+        let message_bytes_max = node.settings.peers.message_bytes_max.as_usize();
+        fits_in_message(args.words(), message_bytes_max)?;
     }
     let modes = needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
     if modes && !leads {
@@ -279,6 +283,28 @@ fn acknowledged_alone(node: &Node, command: &Command, args: &Args<'_>) -> bool {
     keys.len() > 0 && keys.all(alone)
 }
 
+/// What goes along with a record's values in a message, at most: other messages of its batch.
+const MESSAGE_MARGIN: usize = 1 << 20;
+/// What a record says of each key beside its name and its value, at most.
+const KEY_MARGIN: usize = 64;
+
+/// A command's record goes to the copies as one message. It holds no more than the command's words,
+/// or one value, for which there is always room.
+fn fits_in_message(
+    (buffer, words): (&[u8], &[Span]),
+    message_bytes_max: usize,
+) -> Result<(), CommandError> {
+    let room = message_bytes_max.saturating_sub(MESSAGE_MARGIN + words.len() * KEY_MARGIN);
+    if buffer.len() <= room {
+        return Ok(());
+    }
+    let bytes: usize = words.iter().map(|word| word.of(buffer).len()).sum();
+    if bytes <= room {
+        return Ok(());
+    }
+    Err(format!("ERR too much in one command: its {bytes} bytes do not fit in peers.message_bytes_max").into())
+}
+
 /// What a client is told when a slot does not serve. Nothing was applied.
 pub(crate) fn refused(refusal: Refusal) -> CommandError {
     match refusal {
@@ -288,4 +314,21 @@ pub(crate) fn refused(refusal: Refusal) -> CommandError {
         Refusal::Busy => "TRYAGAIN Too many writes of the slot wait for their copies",
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_makes_too_long_a_record_is_refused() {
+        let buffer = vec![0; 3 << 20];
+        let word = |from: usize, to: usize| Span::new(from << 20, to << 20);
+        let fits = |words: &[Span], mib: usize| fits_in_message((&buffer, words), mib << 20);
+        let two = [word(0, 1), word(1, 3)];
+        assert!(fits(&two, 5).is_ok());
+        assert!(fits(&two[1..], 4).is_ok(), "what follows is another command");
+        let error = fits(&two, 4).unwrap_err();
+        assert!(error.to_string().contains("3145728 bytes do not fit"), "{error}");
+    }
 }
