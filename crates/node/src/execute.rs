@@ -302,7 +302,10 @@ fn fits_in_message(
     if bytes <= room {
         return Ok(());
     }
-    Err(format!("ERR too much in one command: its {bytes} bytes do not fit in peers.message_bytes_max").into())
+    Err(format!(
+        "ERR too much in one command: its {bytes} bytes do not fit in peers.message_bytes_max"
+    )
+    .into())
 }
 
 /// What a client is told when a slot does not serve. Nothing was applied.
@@ -327,8 +330,14 @@ mod tests {
         let fits = |words: &[Span], mib: usize| fits_in_message((&buffer, words), mib << 20);
         let two = [word(0, 1), word(1, 3)];
         assert!(fits(&two, 5).is_ok());
-        assert!(fits(&two[1..], 4).is_ok(), "what follows is another command");
+        assert!(
+            fits(&two[1..], 4).is_ok(),
+            "what follows is another command"
+        );
         let error = fits(&two, 4).unwrap_err();
-        assert!(error.to_string().contains("3145728 bytes do not fit"), "{error}");
+        assert!(
+            error.to_string().contains("3145728 bytes do not fit"),
+            "{error}"
+        );
     }
 }

@@ -103,16 +103,18 @@ impl Work {
         orders: &mut Orders,
     ) {
         self.waits = false;
-        // Those within reach may be enough by themselves; whatever else was reported is then no
-        // more than anybody's word that has not come.
+        // Those within reach may be enough by themselves; what else was reported does not count
+        // then, for it may be out of reach as long as it likes.
         let in_reach = |member: &Member| !look.is_out_of_reach(member);
         let by_these = self.is_sealed(placement, settings.rules, in_reach);
         let sealed = by_these || self.is_sealed(placement, settings.rules, |_| true);
         if !sealed && !self.nothing_more_can_come(placement, look, settings) {
             return;
         }
+        let counts = |member: &Member| !by_these || in_reach(member);
         let known_committed = self.reports.values().map(|report| report.committed).max();
-        let known_last = self.reports.values().map(|report| report.last).max();
+        let counted = self.reports.iter().filter(|(member, _)| counts(member));
+        let known_last = counted.map(|(_, report)| report.last).max();
         let may_lose = !sealed || known_committed > known_last;
         let is_accepted = look.state.on_loss() == OnLoss::Accept;
         if may_lose && !is_accepted && settings.rules.keep(Rule::LossWaits) {
@@ -122,33 +124,16 @@ impl Work {
         }
         self.may_lose = may_lose && is_accepted;
         let order = (look.ring)(slot);
-        let greatest_last = settings.rules.keep(Rule::GreatestLast);
-        let by = |report: &Report| {
-            let last = report.last.as_u64();
-            if greatest_last { last } else { !last }
-        };
-        let rank = |member: &Member| order.iter().position(|node| *node == member.node);
-        let best = self
-            .reports
-            .iter()
-            .filter(|(member, _)| in_reach(member))
-            .max_by_key(|(member, report)| (by(report), std::cmp::Reverse(rank(member))));
-        let counted = self.reports.iter();
-        let counted = counted.filter(|(member, _)| !by_these || in_reach(member));
-        let greatest = counted.map(|(_, report)| by(report)).max();
-        let (chosen, members): (Member, Vec<Member>) = match best {
-            // Who has the greatest `last` of those that seal must be within reach: only its log
-            // holds everything.
-            Some((member, report)) if Some(by(report)) == greatest => {
-                (*member, self.reports.keys().copied().collect())
-            }
-            Some(_) => return,
-            // Who has reported may come back, and has something.
-            None if !self.reports.is_empty() => return,
-            None => match self.begin_empty(look, &order) {
+        let (chosen, members) = if self.reports.is_empty() {
+            match self.begin_empty(look, &order) {
                 Some(begun) => begun,
                 None => return,
-            },
+            }
+        } else {
+            match self.greatest(settings.rules, &order, counts, in_reach) {
+                Some(chosen) => (chosen, self.reports.keys().copied().collect()),
+                None => return,
+            }
         };
         self.phase = Phase::Reconciling {
             chosen,
@@ -164,6 +149,30 @@ impl Work {
                 sealed: members,
             },
         ));
+    }
+
+    /// Who has reported the greatest `last` of those that count; of several the one that the ring
+    /// prefers. `None` if nobody within reach has: only such a log holds everything, and who has it
+    /// may come back.
+    fn greatest(
+        &self,
+        rules: Rules,
+        order: &[NodeId],
+        counts: impl Fn(&Member) -> bool,
+        in_reach: impl Fn(&Member) -> bool,
+    ) -> Option<Member> {
+        let greatest_last = rules.keep(Rule::GreatestLast);
+        let by = |report: &Report| {
+            let last = report.last.as_u64();
+            if greatest_last { last } else { !last }
+        };
+        let rank = |member: &Member| order.iter().position(|node| *node == member.node);
+        let counted = self.reports.iter().filter(|(member, _)| counts(member));
+        let (greatest, _) = counted.max_by_key(|(member, report)| {
+            let preferred = std::cmp::Reverse(rank(member));
+            (by(report), in_reach(member), preferred)
+        })?;
+        in_reach(greatest).then_some(*greatest)
     }
 
     /// Every member that held the slot is dead, and no learner has said that it holds something of
