@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::out::Out;
-use super::primary::{Attachment, Primary, Progress};
+use super::primary::Primary;
+use super::progress::{Attachment, Progress};
 use super::quorum::Quorum;
 use super::replica::{Replica, Role};
 use super::rules::Rule;

@@ -18,6 +18,7 @@ pub mod message;
 mod out;
 mod peer;
 mod primary;
+mod progress;
 pub mod quorum;
 mod record;
 mod replica;

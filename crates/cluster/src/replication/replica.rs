@@ -241,7 +241,7 @@ impl<T: Table, K> Replica<T, K> {
     #[must_use]
     pub fn copies_of(&self, version: Version) -> usize {
         self.active().map_or(0, |primary| {
-            let holds = |follower: &&super::primary::Progress| follower.held >= version;
+            let holds = |follower: &&super::progress::Progress| follower.held >= version;
             1 + primary.followers.iter().filter(holds).count()
         })
     }
