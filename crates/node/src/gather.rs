@@ -303,6 +303,13 @@ impl Waits {
     }
 }
 
+impl Drop for Waits {
+    /// Who stops waiting before the end has nothing to hear any more.
+    fn drop(&mut self) {
+        self.shared.end_round();
+    }
+}
+
 impl Drop for Gather {
     /// Those who still hold tokens may drop them.
     fn drop(&mut self) {

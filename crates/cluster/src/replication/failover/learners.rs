@@ -31,7 +31,7 @@ impl Coordinator {
         };
         let is_held = |node: &NodeId| {
             let in_sync = placement.in_sync.iter();
-            in_sync.filter(|m| m.node == *node).any(|m| stays(m))
+            in_sync.filter(|m| m.node == *node).any(&stays)
         };
         let wanted = (look.ring)(slot);
         // Wherever they are: the ring may have come to prefer others since they joined.
@@ -100,6 +100,7 @@ mod tests {
             replication_factor: Some(3),
             write_quorum: Some(2),
             read_quorum: None,
+            on_loss: None,
             documents: Vec::new(),
         };
         state.apply(1, &Entry::Form(form));
