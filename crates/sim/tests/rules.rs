@@ -18,7 +18,7 @@ const NEEDED: [(Without, u64); 13] = [
     (Without::Rule(Rule::HistoryHoldsIt), 1),
     (Without::Rule(Rule::LeasesEndFirst), 202),
     (Without::Rule(Rule::ReadsWait), 17),
-    (Without::Rule(Rule::WaitersEndWithTheirEpoch), 3),
+    (Without::Rule(Rule::WaitersEndWithTheirEpoch), 43),
     (Without::Rule(Rule::GreatestLast), 7),
     (Without::Rule(Rule::QuorumSeals), 12),
     (Without::Rule(Rule::LossWaits), 35),

@@ -193,8 +193,7 @@ impl Coordinator {
                 }
                 // Without a primary and without work of ours: the fence was another leader's.
                 _ => {
-                    self.work
-                        .insert(slot, Work::new(placement.epoch.next(), now));
+                    self.work.insert(slot, Work::new(placement, now));
                     fences.push(FenceSlot {
                         slot,
                         rev: placement.rev,
@@ -225,7 +224,8 @@ impl Coordinator {
             let Some(work) = self.work.get_mut(&fence.slot) else {
                 continue;
             };
-            if !matches!(work.phase, Phase::Fencing) {
+            // What became of an older fence of the slot may be heard of late.
+            if !matches!(work.phase, Phase::Fencing) || work.judged != fence.rev {
                 continue;
             }
             if accepted {
@@ -387,3 +387,6 @@ impl Coordinator {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use crate::{Epoch, Member, NodeId, Placement, Slot, Time, Version};
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) epoch: Epoch,
+    /// The `rev` by which its fence was judged.
+    pub(super) judged: u64,
     pub(super) since: Time,
     pub(super) asked_at: Option<Time>,
     pub(super) reports: BTreeMap<Member, Report>,
@@ -40,9 +42,11 @@ pub(super) enum Phase {
 }
 
 impl Work {
-    pub(super) fn new(epoch: Epoch, since: Time) -> Work {
+    /// Begins with a fence that judges this placement.
+    pub(super) fn new(placement: &Placement, since: Time) -> Work {
         Work {
-            epoch,
+            epoch: placement.epoch.next(),
+            judged: placement.rev,
             since,
             asked_at: None,
             reports: BTreeMap::new(),
