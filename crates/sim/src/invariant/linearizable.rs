@@ -4,8 +4,8 @@
 //!
 //! The search goes through calls and answers in their order and keeps every state in which the
 //! register may be (after Lowe, "Testing for linearizability", 2017). Of two states of one value, in
-//! which the same operations of known outcome have happened, the one can do all that the other can
-//! if its operations of unknown outcome are some of the other's; the other is dropped.
+//! which the same operations of known outcome have happened, the one can do all that the other
+//! can if its operations of unknown outcome are some of the other's; the other is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
