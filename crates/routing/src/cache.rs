@@ -167,10 +167,10 @@ impl<H: Host> Cache<H> {
         }
     }
 
-    /// Entries of the slot were removed beside the cache modes (`FLUSHALL`, `INVALIDATE`): loads
+    /// Entries of the slots were removed beside the cache modes (`FLUSHALL`, `INVALIDATE`): loads
     /// that are under way there answer nobody.
-    pub fn on_slot_emptied(&self, slot: Slot) {
-        self.void_loads(|key| Slot::of(key) == slot);
+    pub fn on_slots_emptied(&self, slots: &BTreeSet<Slot>) {
+        self.void_loads(|key| slots.contains(&Slot::of(key)));
     }
 
     async fn read(self: &Rc<Self>, plan: &Plan<H::Command>) -> Result<H::Reply, Error> {

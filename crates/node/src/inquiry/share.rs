@@ -4,6 +4,7 @@
 //! have the thread in between. What a slot shows depends on all that happened in it, so the answer
 //! waits until the newest record of each slot is committed.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,15 +182,18 @@ impl Share<'_> {
     /// After `within` it stops: whoever asked has given up, and writes again what would be gone.
     async fn empties(&mut self, wanted: &[Wanted], within: Duration) -> Vec<Part> {
         let until = clock::now() + within;
+        let mut emptied = BTreeSet::new();
         let mut parts = Vec::with_capacity(wanted.len());
         for &(slot, _) in wanted {
             if clock::now() > until {
                 break;
             }
-            let emptied = empty_slot(self.node, slot, &mut self.waits);
-            parts.push(Part::new(slot, end(emptied)));
+            let done = empty_slot(self.node, slot, &mut self.waits);
+            emptied.extend(done.is_ok().then_some(slot));
+            parts.push(Part::new(slot, end(done)));
             self.did(STEPS_TO_EMPTY).await;
         }
+        self.node.modes.emptied(emptied);
         parts
     }
 
@@ -372,7 +376,6 @@ fn empty_slot(node: &Node, slot: Slot, waits: &mut Waits) -> Result<(), Refusal>
     }
     drop(locked);
     slots.perform(out);
-    node.modes.emptied(slot);
     Ok(())
 }
 
@@ -389,6 +392,7 @@ mod tests {
     use crate::config::Settings;
     use crate::store::tx::Expiry;
     use crate::store::{Kind, LedSlots, Mark};
+    use routing::keyspace;
 
     fn change(node: &Node, key: &str, change: impl FnOnce(&mut Tx<'_>)) {
         let done = node.change(Slot::of(key.as_bytes()), change);
@@ -461,6 +465,17 @@ mod tests {
         }
         assert!(asked(&node, &Question::Empty).iter().all(Part::is_good));
         assert_eq!((count(&node), keys(asked(&node, &walk("*"))).len()), (0, 0));
+    }
+
+    #[test]
+    fn the_cache_modes_hear_once_of_all_slots_that_were_emptied() {
+        let node = Node::alone(Settings::default());
+        let users = r#"{"name": "u", "match": "u:*", "mode": "write-back", "store": "main"}"#;
+        let document = keyspace::check(&[serde_json::from_str(users).unwrap()], &["main"]).unwrap();
+        let heard = node.modes.emptied_during(document, || {
+            asked(&node, &Question::Empty);
+        });
+        assert_eq!(heard, [16_384]);
     }
 
     #[test]

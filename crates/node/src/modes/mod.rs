@@ -67,8 +67,8 @@ enum Job {
     Turned(Vec<Turn>),
     /// Keys of a slot ended, and their databases are to hear of it.
     Ended(Slot, Vec<Bytes>),
-    /// A slot was emptied.
-    Emptied(Slot),
+    /// Slots were emptied.
+    Emptied(BTreeSet<Slot>),
     /// The databases get what they lack of slots that this node leads.
     Flush(Flush, oneshot::Sender<Vec<Flushed>>),
     /// These members are about to stop, and no others.
@@ -125,10 +125,10 @@ impl Modes {
         })
     }
 
-    /// The slot was emptied, at its primary.
-    pub(crate) fn emptied(&self, slot: Slot) {
-        if self.has_databases() {
-            self.post(Job::Emptied(slot));
+    /// The slots were emptied, at their primary.
+    pub(crate) fn emptied(&self, slots: BTreeSet<Slot>) {
+        if self.has_databases() && !slots.is_empty() {
+            self.post(Job::Emptied(slots));
         }
     }
 
@@ -197,5 +197,23 @@ impl Modes {
         let keyspaces = self.keyspaces.load();
         let timeouts = keys.filter_map(|key| Some(keyspaces.with_database(key)?.timeout.0));
         timeouts.max().unwrap_or_default() * 4
+    }
+}
+
+#[cfg(test)]
+impl Modes {
+    /// Stands for the thread; returns how many slots each job says were emptied that is posted
+    /// while `step` runs.
+    pub(crate) fn emptied_during(&self, document: Document, step: impl FnOnce()) -> Vec<usize> {
+        let (jobs, mut to_do) = mpsc::unbounded_channel();
+        self.jobs.set(jobs).expect("the node has no thread");
+        self.set_keyspaces(document);
+        step();
+        let jobs = std::iter::from_fn(|| to_do.try_recv().ok());
+        let emptied = jobs.filter_map(|job| match job {
+            Job::Emptied(slots) => Some(slots.len()),
+            _ => None,
+        });
+        emptied.collect()
     }
 }

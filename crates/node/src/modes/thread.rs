@@ -86,7 +86,7 @@ async fn run(node: Arc<Node>, group: Group, mut jobs: mpsc::UnboundedReceiver<Jo
                     let _ = done.send(flushed);
                 });
             }
-            Job::Emptied(slot) => cache.on_slot_emptied(slot),
+            Job::Emptied(slots) => cache.on_slots_emptied(&slots),
             Job::Departing(members) => cache.on_departing(members),
             Job::End(done) => {
                 collecting.abort();
