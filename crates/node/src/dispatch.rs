@@ -220,8 +220,8 @@ fn run(
                 Reach::Slot(slot) => slot,
                 Reach::Node => Slot::of(b""),
                 Reach::Split => {
-                    crate::split::split(session, command, handler, request, replies)?;
-                    return Ok(go_on(replies));
+                    let next = crate::split::split(session, command, handler, request, replies)?;
+                    return Ok(if next == Next::Settle { next } else { go_on(replies) });
                 }
             };
             if replies.gather.outbox.holds(slot) {

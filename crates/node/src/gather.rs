@@ -153,7 +153,7 @@ pub(crate) struct Gather {
     shared: Arc<Shared>,
     /// What other nodes are asked first.
     pub(crate) outbox: Outbox,
-    /// How many replies come from the cache modes.
+    /// How many replies, or parts of them, come from the cache modes.
     deferred: usize,
 }
 
@@ -189,7 +189,17 @@ impl Gather {
     /// A reply of the cache modes belongs at `at`. Says whether there are enough of them.
     pub(crate) fn wait_for_modes(&mut self, at: usize, later: Later) -> bool {
         self.wait_for(at, later);
+        self.count_one_of_modes();
+        self.has_enough_of_modes()
+    }
+
+    /// A part of a reply comes from the cache modes.
+    pub(crate) fn count_one_of_modes(&mut self) {
         self.deferred += 1;
+    }
+
+    /// Whether no more of the replies, or of their parts, are to come from the cache modes.
+    pub(crate) fn has_enough_of_modes(&self) -> bool {
         self.deferred >= DEFERRED_MAX
     }
 

@@ -19,6 +19,7 @@ use crate::command::table::{Command, flag};
 use crate::error::CommandError;
 use crate::gather::Timeouts;
 use crate::inbox::answer;
+use crate::modes::DEFERRED_MAX;
 use crate::node::Node;
 use crate::others::DOWN;
 use crate::resp::{Reply, RequestBuf, RespVersion, Span};
@@ -38,6 +39,8 @@ pub(crate) struct Outbox {
     /// The slots, each with how much longer than others its requests may take, because of their
     /// databases: they run one after the other.
     slots: AHashMap<Slot, Duration>,
+    /// How many of the requests may need a database.
+    patient: usize,
     bytes: usize,
 }
 
@@ -64,6 +67,7 @@ impl Outbox {
         let version = if version == RespVersion::Resp3 { 3 } else { 2 };
         let patience = node.modes.patience(command.keys.of(buffer, spans));
         *self.slots.entry(slot).or_default() += patience;
+        self.patient += usize::from(!patience.is_zero());
         let words = spans.iter().map(|span| span.of(buffer));
         let (parcel, reply) = Parcel::new(slot, command.has(flag::WRITE), version, words);
         self.bytes += parcel.bytes();
@@ -77,8 +81,16 @@ impl Outbox {
         node: &Arc<Node>,
         timeouts: Timeouts,
     ) -> impl Future<Output = ()> + use<> {
-        let Outbox { parcels, slots, .. } = std::mem::take(self);
+        let Outbox {
+            parcels,
+            slots,
+            patient,
+            ..
+        } = std::mem::take(self);
+        // So many of them are taken at once; the others wait.
+        let rounds = u32::try_from(patient.div_ceil(DEFERRED_MAX)).unwrap_or(u32::MAX);
         let patience = slots.into_values().max().unwrap_or_default();
+        let patience = patience.saturating_mul(rounds);
         let patience_max = node.settings.timings.database_patience.0;
         let within = timeouts.longest() + patience.min(patience_max);
         // With more than that the client is closed, whatever else it has asked.

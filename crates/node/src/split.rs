@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::command::session::LaterResult;
 use crate::command::table::{Command, KeyHandler, Keys, flag};
 use crate::command::{Args, Later, Session};
-use crate::dispatch::{Replies, Request};
+use crate::dispatch::{Next, Replies, Request};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
 use crate::gather::{Gather, Timeouts};
@@ -58,26 +58,38 @@ struct Part {
     keys: Vec<usize>,
     reply: BytesMut,
     gather: Gather,
-    /// The reply, where another node gives it.
+    /// The cache modes give the reply.
+    of_modes: bool,
+    /// The reply, where it is brought by a call, mostly from another node.
     carried: Option<oneshot::Receiver<Delivery>>,
 }
 
 /// Runs each slot's part. If all is certain then, the reply is there at once.
+///
+/// When the cache modes run enough parts of this client, the rest is carried like what belongs to
+/// other nodes, also if it belongs to this one: a call has the same bound, and takes what exceeds
+/// it when the parts before are answered.
 pub(crate) fn split(
     session: &mut Session<'_>,
     command: &'static Command,
     handler: KeyHandler,
     request: Request<'_>,
     replies: &mut Replies<'_>,
-) -> Result<(), CommandError> {
+) -> Result<Next, CommandError> {
     let version = session.client.version;
     let (mut parts, keys) = parts_of(command, request)?;
     let join = Join::of(command);
     // A longer reply would not be written; each part of it is bounded by itself.
     let mut room = session.node.parameters.limits.load().output_bytes_max;
     for (slot, part) in &mut parts {
-        let is_here = !replies.gather.outbox.holds(*slot)
+        // What follows another request of its slot to the cache modes does so from here.
+        let too_many = replies.gather.has_enough_of_modes() && !session.client.pending.holds(*slot);
+        let is_here = !too_many
+            && !replies.gather.outbox.holds(*slot)
             && run_part(session, *slot, command, handler, request, part);
+        if part.of_modes {
+            replies.gather.count_one_of_modes();
+        }
         if !is_here {
             let words = (request.buffer, part.spans.as_slice());
             let outbox = &mut replies.gather.outbox;
@@ -95,7 +107,7 @@ pub(crate) fn split(
     if parts.iter().all(Part::is_there) {
         let reply = joined(join, write, &parts, keys)?;
         reply.encode(version, replies.out);
-        return Ok(());
+        return Ok(Next::Go);
     }
     let timeouts = Timeouts::of(session.node);
     let reply = async move {
@@ -105,7 +117,8 @@ pub(crate) fn split(
     replies
         .gather
         .wait_for(replies.out.len(), Later::beside(reply));
-    Ok(())
+    let enough = replies.gather.has_enough_of_modes() || replies.gather.outbox.is_full();
+    Ok(if enough { Next::Settle } else { Next::Go })
 }
 
 /// Runs a slot's part, if this node leads the slot.
@@ -129,6 +142,7 @@ fn run_part(
         Ok(Ran::Deferred(deferred)) => {
             let later = Later::beside(deferred.reply(Arc::clone(session.node), session.into()));
             own.gather.wait_for(0, later);
+            part.of_modes = true;
             return true;
         }
         Ok(Ran::Not(Route::Forward(_) | Route::TryAgain)) => return false,
