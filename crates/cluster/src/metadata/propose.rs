@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::group::{Group, Inner};
 use super::request::{WriteAnswer, WriteRequest, encode};
@@ -97,19 +97,6 @@ impl Group {
             WriteAnswer::Leased(index) => Ok(index),
             WriteAnswer::Dead => Err(LeaseError::Dead),
             _ => Err(LeaseError::NoLeader),
-        }
-    }
-
-    /// The same for this member itself: when it returns, this node's state is as new as the lease.
-    ///
-    /// # Errors
-    /// As [`Group::lease`], and if the state does not come in time.
-    pub async fn renew_meta_lease(&self) -> Result<(), LeaseError> {
-        let index = self.lease(self.me()).await?;
-        if self.knows(index).await {
-            Ok(())
-        } else {
-            Err(LeaseError::NoLeader)
         }
     }
 
