@@ -1,6 +1,7 @@
 //! On how many replicas a client's writes are, as `WAIT` says.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tests::harness::eventually;
@@ -126,5 +127,36 @@ fn who_wrote_before_a_slot_moved_waits_for_the_replicas_of_its_new_primary() {
     trio.resume(0);
     for client in &mut clients {
         assert_eq!(wait(client, "2", "0"), 2);
+    }
+}
+
+#[test]
+fn a_client_that_waits_without_end_may_leave_with_requests_behind_it() {
+    let trio = Trio::start();
+    let mut other = Wire::connect(trio.any_port(0)).unwrap();
+    let mut waiting = Wire::connect(trio.any_port(0)).unwrap();
+    let clients = |other: &mut Wire| ask(other, &["CLIENT", "LIST"]);
+    waiting.send(b"SET k v\r\nWAIT 3 0\r\n").unwrap();
+    eventually("a client waits", || {
+        clients(&mut other).contains("cmd=wait").then_some(())
+    });
+    waiting.send(b"PING\r\nPING\r\n").unwrap();
+    drop(waiting);
+    eventually("the client is gone", || {
+        (!clients(&mut other).contains("cmd=wait")).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_has_ended_its_sending_gets_all_replies() {
+    let trio = Trio::start();
+    for round in 0..20 {
+        let mut client = TcpStream::connect(trio.any_port(round % NODES)).unwrap();
+        let sets: String = (0..100).map(|key| format!("SET key:{key} v\r\n")).collect();
+        client.write_all(sets.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut replies = String::new();
+        client.read_to_string(&mut replies).unwrap();
+        assert_eq!(replies, "+OK\r\n".repeat(100));
     }
 }

@@ -336,10 +336,12 @@ impl Connection {
         Close::Protocol(error)
     }
 
-    /// Waits for all that was gathered, unless the client goes away meanwhile.
+    /// Waits for all that was gathered. What may take without end is given up when the client goes
+    /// away; all else ends soon by itself, and a client that has only ended its sending reads it.
     async fn settle(&mut self) -> Result<(), Close> {
         let node = &self.thread.node;
         let timeouts = Timeouts::of(node);
+        let may_be_endless = self.gather.holds_back();
         let carried = self.gather.outbox.carry(node, timeouts);
         let stats = &self.thread.stats;
         let failed = |command: Option<CommandId>, error: &CommandError| {
@@ -358,7 +360,7 @@ impl Connection {
         tokio::select! {
             biased;
             () = settled => Ok(()),
-            close = gone(&self.link.socket) => Err(close),
+            close = gone(&self.link.socket), if may_be_endless => Err(close),
         }
     }
 
@@ -421,18 +423,12 @@ impl Connection {
     }
 }
 
-/// Until the client is gone. While it has sent something that is not read yet, it is not.
+/// Until the client is gone, or has ended its sending, whatever it sent before that is not read
+/// yet. The system tells that apart from what there is to read; nobody waits for urgent data.
 async fn gone(socket: &TcpStream) -> Close {
-    loop {
-        if let Err(error) = socket.readable().await {
-            return error.into();
-        }
-        match socket.peek(&mut [0]).await {
-            Ok(0) => return Close::Gone(io::ErrorKind::UnexpectedEof),
-            Ok(_) => return std::future::pending().await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return error.into(),
-        }
+    match socket.ready(Interest::PRIORITY).await {
+        Ok(_) => Close::Gone(io::ErrorKind::UnexpectedEof),
+        Err(error) => error.into(),
     }
 }
 

@@ -163,6 +163,13 @@ impl Gather {
         self.holes.is_empty()
     }
 
+    /// Whether a reply holds back others: it may take as long as its client wants.
+    pub(crate) fn holds_back(&self) -> bool {
+        let holds_back =
+            |hole: &Hole| matches!(&hole.filling, Filling::Later(later) if later.holds_back);
+        self.holes.iter().any(holds_back)
+    }
+
     /// The reply at `at..end` of the output waits for copies.
     pub(crate) fn wait_for_copies(&mut self, at: usize, end: usize, write: bool) -> Token {
         let token = self.shared.token();
