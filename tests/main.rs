@@ -16,4 +16,5 @@ mod operations;
 mod protocol_errors;
 mod tidy;
 mod trying_clients;
+mod unreadable;
 mod waiting;

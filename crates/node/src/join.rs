@@ -10,16 +10,14 @@ use cluster::driver::{Driver, DriverSettings};
 use cluster::identity::{Identity, IdentityError};
 use cluster::membership::{self, Gossip, MemberEvent, Topic};
 use cluster::metadata::{
-    BootstrapSettings, Disk, DiskError, Group, GroupError, Neighbours, RegisterError, State,
-    bootstrap,
+    BootstrapSettings, Disk, DiskError, Group, GroupError, Neighbours, RegisterError, bootstrap,
 };
 use cluster::replication::{self, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};
 use cluster::transport::{self, Calls, Links, Secret, Transport};
 use cluster::{Member, NodeId, NodeInfo, SLOTS, clock};
 use rand::{RngExt, SeedableRng};
-use routing::keyspace::{self, Document};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Settings;
 use crate::gather::Token;
@@ -54,7 +52,7 @@ pub struct Part {
     modes: ModesThread,
     /// Where the other nodes reach this one.
     pub peer_address: SocketAddr,
-    joined: watch::Receiver<bool>,
+    failures: mpsc::Receiver<String>,
     tasks: tokio::task::JoinSet<()>,
     _identity: Identity,
 }
@@ -119,7 +117,7 @@ impl Newcomer {
     }
 
     /// Opens the peers' port, looks for the other nodes, and takes up this node's part. Joining
-    /// goes on in the background; [`Part::joined`] says when it is done.
+    /// goes on in the background; [`Part::failure`] says if it cannot be done.
     ///
     /// # Errors
     /// If the port, the secret or the metadata's log cannot be used.
@@ -163,8 +161,8 @@ impl Newcomer {
             .set(group.clone())
             .unwrap_or_else(|_| panic!("a node becomes part of one cluster, once"));
         let modes = modes::start(node, group.clone()).map_err(JoinError::Thread)?;
-        start(&driver, node);
-        let (joined, is_joined) = watch::channel(false);
+        let (fails, failures) = mpsc::channel(FAILURES_MAX);
+        start(&driver, node, fails.clone());
         let mut part = Part {
             group,
             gossip,
@@ -172,12 +170,12 @@ impl Newcomer {
             driver,
             modes,
             peer_address,
-            joined: is_joined,
+            failures,
             tasks: tokio::task::JoinSet::new(),
             _identity: self.identity,
         };
         part.spread_the_word(neighbours);
-        let begun = take_part(part.group.clone(), info, beginning(settings), joined);
+        let begun = take_part(part.group.clone(), info, beginning(settings), fails);
         part.tasks.spawn(begun);
         Ok(part)
     }
@@ -185,7 +183,7 @@ impl Newcomer {
 
 /// Starts replication. Before any slot is placed here, the store knows its seeds, and the cache
 /// modes know which keys have a database.
-fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>) {
+fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>, fails: mpsc::Sender<String>) {
     let hears = Arc::downgrade(node);
     driver.on_turns(Box::new(move |turns| {
         hears.upgrade().inspect(|node| node.modes.turned(turns));
@@ -194,9 +192,16 @@ fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>) {
     driver.start(move |state| {
         knows.store.key(state.hash_seed());
         compare_on_loss(state, &knows.settings);
-        knows
-            .modes
-            .set_keyspaces(keyspaces_of(state, &knows.settings));
+        match modes::keyspaces_of(state, &knows.settings) {
+            Ok(keyspaces) => {
+                knows.modes.set_keyspaces(keyspaces);
+                true
+            }
+            Err(why) => {
+                fail(&fails, why);
+                false
+            }
+        }
     });
 }
 
@@ -215,10 +220,13 @@ impl Part {
             .spawn(hear_indexes(group.clone(), Arc::clone(gossip)));
     }
 
-    /// Whether the cluster knows this start of the node.
-    #[must_use]
-    pub fn joined(&self) -> watch::Receiver<bool> {
-        self.joined.clone()
+    /// Returns when it turns out that the node can never serve this cluster, and says why.
+    pub async fn failure(&mut self) -> String {
+        match self.failures.recv().await {
+            Some(why) => why,
+            // Nothing is left that could fail.
+            None => std::future::pending().await,
+        }
     }
 
     /// What the node believes of the others, for those who show it.
@@ -287,20 +295,31 @@ async fn take_part(
     group: Group,
     info: NodeInfo,
     beginning: BootstrapSettings,
-    joined: watch::Sender<bool>,
+    fails: mpsc::Sender<String>,
 ) {
     if let Err(error) = bootstrap(&group, info.clone(), beginning).await {
-        return tracing::error!(%error, "this node cannot become part of a cluster");
+        let why = format!("this node cannot become part of a cluster: {error}");
+        return fail(&fails, why);
     }
     match group.register(info).await {
-        Ok(()) => {
-            tracing::info!("joined the cluster");
-            joined.send_replace(true);
-        }
+        Ok(()) => tracing::info!("joined the cluster"),
         Err(RegisterError::Refused(refusal)) => {
-            tracing::error!(%refusal, "the cluster does not take this node");
+            fail(
+                &fails,
+                format!("the cluster does not take this node: {refusal}"),
+            );
         }
     }
+}
+
+/// So many reasons not to serve can be there at the same time.
+const FAILURES_MAX: usize = 2;
+
+/// The node can never serve, and its process is to end.
+fn fail(fails: &mpsc::Sender<String>, why: String) {
+    tracing::error!("{why}");
+    // Who stops anyway needs no reason.
+    let _ = fails.try_send(why);
 }
 
 /// Tells the metadata group who can be asked.
@@ -416,33 +435,9 @@ fn beginning(settings: &Settings) -> BootstrapSettings {
         on_loss: cluster.on_loss,
         documents: vec![(
             modes::KEYSPACES.to_owned(),
-            own_keyspaces(settings).to_bytes().into(),
+            modes::own_keyspaces(settings).to_bytes().into(),
         )],
     }
-}
-
-/// The keyspaces of this node's configuration: those that a cluster is made with.
-fn own_keyspaces(settings: &Settings) -> Document {
-    let stores: Vec<&str> = settings.store.keys().map(String::as_str).collect();
-    keyspace::check(&settings.keyspace, &stores).expect("settings are checked when they are read")
-}
-
-/// The keyspaces in force: those that the cluster was made with.
-fn keyspaces_of(state: &State, settings: &Settings) -> Document {
-    let document = state.document(modes::KEYSPACES);
-    let known = document.map(|document| Document::from_bytes(&document.value));
-    let known = known.unwrap_or_else(|| Ok(Document::default()));
-    let known = known.unwrap_or_else(|error| {
-        // A cluster whose keyspaces this version cannot read must not be served without them.
-        tracing::error!("the cluster's keyspaces: {error}");
-        panic!("this version of Quorate cannot read the cluster's keyspaces: {error}");
-    });
-    if !settings.keyspace.is_empty() && own_keyspaces(settings) != known {
-        tracing::warn!(
-            "the keyspaces of the configuration are not those of the cluster, which are in force"
-        );
-    }
-    known
 }
 
 /// Says so where the configuration's `on_loss` is not what the cluster has.

@@ -137,9 +137,10 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     }
 
     /// Starts the loops on the runtime of the caller. They end with [`Driver::stop`]; a panic in
-    /// one of them ends the process. `formed` is
-    /// called once, when the cluster is known and before any slot is placed here.
-    pub fn start(self: &Arc<Self>, formed: impl FnOnce(&State) + Send + 'static) {
+    /// one of them ends the process. `formed` is called once, when the cluster is known and before
+    /// any slot is placed here. Where it says `false`, no slot ever is: this member cannot serve
+    /// such a cluster.
+    pub fn start(self: &Arc<Self>, formed: impl FnOnce(&State) -> bool + Send + 'static) {
         let me = self.replicas.me();
         for direction in [Direction::Forward, Direction::Back] {
             self.replicas.opened(clock::now(), &me, direction, LOOPBACK);

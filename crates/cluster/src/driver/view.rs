@@ -8,7 +8,7 @@ use crate::replication::{Out, Table};
 use crate::{Incarnation, Member, Placement, Slot, clock};
 
 /// What is to be done when the cluster is known.
-pub(super) type Formed = Box<dyn FnOnce(&State) + Send>;
+pub(super) type Formed = Box<dyn FnOnce(&State) -> bool + Send>;
 
 impl<T: Table, K: Waiting> Driver<T, K> {
     /// Tells the replicas and the links what the metadata group decides.
@@ -19,8 +19,9 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             let index = state.applied();
             if state.lineage().is_some()
                 && let Some(formed) = formed.take()
+                && !formed(&state)
             {
-                formed(&state);
+                return;
             }
             self.take_in(&state);
             self.metadata.newer_than(index).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::group::{Group, Inner};
 use super::request::{WriteAnswer, WriteRequest, encode};

@@ -152,7 +152,7 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
         any: server.any_address.port(),
         admin: admin_address.port(),
     };
-    let part = newcomer
+    let mut part = newcomer
         .join(&node, ports)
         .await
         .map_err(|error| run(&error))?;
@@ -179,8 +179,10 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{start_line}");
     println!("{start_line}");
-    signals.stop().await;
-    tracing::info!("asked to stop");
+    tokio::select! {
+        () = signals.stop() => tracing::info!("asked to stop"),
+        why = part.failure() => return Err(Failure::Run(why)),
+    }
     depart(&node, node.settings.timings.stop_timeout.0).await;
     part.stop().await;
     server.stop();

@@ -9,6 +9,7 @@ mod deferred;
 mod errand;
 mod gate;
 mod host;
+mod rules;
 mod slot;
 mod stores;
 mod thread;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use deferred::{Deferred, Pending};
 pub(crate) use errand::defer;
 pub(crate) use gate::{looks, needs_modes};
+pub(crate) use rules::{keyspaces_of, own_keyspaces};
 pub use thread::{ModesThread, start};
 
 use errand::Errand;
