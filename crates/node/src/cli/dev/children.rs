@@ -23,6 +23,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// Nodes beyond these are not seeds.
 const SEEDS_MAX: usize = 3;
 
+/// A log that is longer when its node starts is put aside.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+
 /// How a node is started.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -75,8 +78,7 @@ impl Plan {
 
     fn spawn(&self) -> std::io::Result<Child> {
         fs::create_dir_all(&self.data)?;
-        // What is there may be the end of a node that died, or belong to one that runs.
-        let mut log = File::options().create(true).append(true).open(&self.log)?;
+        let mut log = open_log(&self.log)?;
         writeln!(log, "---- quorate dev starts node {}", self.number)?;
         Command::new(std::env::current_exe()?)
             .args(&self.arguments)
@@ -90,6 +92,15 @@ impl Plan {
             .kill_on_drop(true)
             .spawn()
     }
+}
+
+/// Opens the log of a node at its end, for what is there may be the last words of a node that died,
+/// or belong to one that runs. A long one is put aside first, in place of the one before it.
+fn open_log(path: &Path) -> std::io::Result<File> {
+    if fs::metadata(path).is_ok_and(|found| found.len() > LOG_BYTES_MAX) {
+        fs::rename(path, path.with_extension("log.old"))?;
+    }
+    File::options().create(true).append(true).open(path)
 }
 
 fn quoted(word: &str) -> String {
@@ -272,5 +283,19 @@ mod tests {
         assert_eq!(quoted("./data/1"), "./data/1");
         assert_eq!(quoted("my data"), "'my data'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn a_long_log_is_put_aside_when_its_node_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let [log, old] = ["q.log", "q.log.old"].map(|name| folder.path().join(name));
+        writeln!(open_log(&log).unwrap(), "first").unwrap();
+        open_log(&log).unwrap().set_len(LOG_BYTES_MAX).unwrap();
+        writeln!(open_log(&log).unwrap(), "last").unwrap();
+        assert!(!old.exists(), "it is not longer than it may be yet");
+        writeln!(open_log(&log).unwrap(), "new").unwrap();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "new\n");
+        let old = fs::read(&old).unwrap();
+        assert!(old.starts_with(b"first\n") && old.ends_with(b"last\n"));
     }
 }
