@@ -1,5 +1,6 @@
 //! What the threads of a node share.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +26,8 @@ use cluster::clock;
 pub struct Node {
     /// What the process is started with.
     pub settings: Settings,
+    /// The file that the settings come from, if there is one.
+    pub config_file: OnceLock<PathBuf>,
     /// What may change while it runs.
     pub parameters: Parameters,
     /// The clients of all threads.
@@ -82,6 +85,7 @@ impl Node {
         Arc::new(Node {
             parameters: Parameters::new(&settings),
             settings,
+            config_file: OnceLock::new(),
             clients: Clients::default(),
             stats: Stats::default(),
             metrics: FrontMetrics::new(),

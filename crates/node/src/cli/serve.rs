@@ -131,11 +131,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(format!("no runtime: {error}")))?;
-    runtime.block_on(serve(settings))
+    // As Redis shows it, whatever the process does with its folder.
+    let file = arguments.config.as_deref();
+    let file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    runtime.block_on(serve(settings, file))
 }
 
 /// Serves clients and takes part in the cluster until it is asked to stop.
-async fn serve(settings: config::Settings) -> Result<(), Failure> {
+async fn serve(settings: config::Settings, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let run = |error: &dyn std::fmt::Display| Failure::Run(error.to_string());
     let mut signals = Signals::take()?;
     let newcomer = Newcomer::open(&settings)
@@ -145,6 +148,10 @@ async fn serve(settings: config::Settings) -> Result<(), Failure> {
     let slots = Slots::new(Arc::clone(&newcomer.replicas));
     let topology = Topology::joining(newcomer.me);
     let node = Node::new(settings, newcomer.store.clone(), slots, topology);
+    if let Some(file) = config_file {
+        let is_first = node.config_file.set(file).is_ok();
+        assert!(is_first, "the node was just made");
+    }
     let server = Server::start(&node).map_err(|error| run(&error))?;
     let (admin_listener, admin_address) = admin_listener(&node).await?;
     let ports = ClientPorts {

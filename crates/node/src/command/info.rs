@@ -89,6 +89,8 @@ fn server(session: &Session<'_>, text: &mut String) {
     };
     let uptime = node.uptime_ms() / 1000;
     let micros = clock::unix_micros();
+    let config_file = node.config_file.get();
+    let config_file = config_file.map_or_else(String::new, |file| file.display().to_string());
     fields(
         text,
         &[
@@ -112,7 +114,7 @@ fn server(session: &Session<'_>, text: &mut String) {
             ("configured_hz", &10),
             ("lru_clock", &((micros / 1_000_000) & 0xff_ffff)),
             ("executable", &crate::process::executable()),
-            ("config_file", &""),
+            ("config_file", &config_file),
             ("io_threads_active", &0),
         ],
     );
