@@ -1,11 +1,13 @@
 //! What operators see: metrics, readiness, the status page, `quorate cluster status`.
 
-use std::io::Write as _;
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::harness::{Quorate, eventually, free_ports, is_ready, quorate};
+use tests::harness::{Quorate, eventually, folder, free_ports, is_ready, quorate};
 use tests::http::get;
 use tests::local_cluster::LocalCluster;
 use tests::wire::Wire;
@@ -103,6 +105,54 @@ fn the_status_page_shows_the_cluster() {
     assert_eq!(code, 200);
     assert!(page.contains("The cluster is healthy."), "{page}");
     assert_eq!(get(node.admin_port, "/nothing").unwrap().0, 404);
+}
+
+/// Clients that begin a request and never end it keep nobody out, and are not kept for long.
+#[test]
+fn the_admin_port_answers_beside_requests_that_never_end() {
+    let node = Quorate::start(&[]);
+    let unfinished = || {
+        let mut stream = TcpStream::connect(node.admin_port).unwrap();
+        stream.write_all(b"GET /healthz HTT").unwrap();
+        stream
+    };
+    let mut all: Vec<TcpStream> = (0..200).map(|_| unfinished()).collect();
+    let asked = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(get(node.admin_port, "/healthz").unwrap().0, 200);
+    }
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    let mut last = all.pop().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let ended = last.read(&mut [0; 64]);
+    let is_end = matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(is_reset);
+    assert!(is_end, "{ended:?}");
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
+}
+
+#[test]
+fn info_names_the_configuration_file() {
+    let folder = folder();
+    let file = folder.path().join("quorate.toml");
+    fs::write(&file, "[limits]\nmaxclients = 100\n").unwrap();
+    let named = |arguments: &[&str]| {
+        let node = Quorate::start(arguments);
+        let mut wire = Wire::connect(node.any_port).unwrap();
+        let info = wire.ask(&[b"INFO", b"server"]).unwrap();
+        let info = text(info.text().unwrap());
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("config_file:"));
+        line.unwrap().to_owned()
+    };
+    let file = file.to_string_lossy();
+    assert_eq!(named(&["--config", &file]), file);
+    assert_eq!(named(&[]), "");
 }
 
 #[test]
