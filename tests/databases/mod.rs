@@ -5,6 +5,7 @@ mod full;
 mod killed;
 mod load;
 mod modes;
+mod replaced;
 mod split;
 mod sqlite;
 mod stopped;

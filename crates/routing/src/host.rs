@@ -56,6 +56,10 @@ pub trait Host: Sized + 'static {
     /// The reason, as a `STORE` reply says it.
     fn database(&self, store: &str) -> Result<Rc<dyn Database>, String>;
 
+    /// A row of this database has a greater stamp than any that this cluster can have given it: an
+    /// alarm, for whoever looks after the node.
+    fn met_foreign(&self, _store: &str) {}
+
     /// Takes the slot's lock for a step that waits for nothing.
     fn lock<T>(&self, slot: Slot, step: impl FnOnce(&mut Self::Locked<'_>) -> T) -> T;
 

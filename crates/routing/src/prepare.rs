@@ -376,6 +376,7 @@ impl<H: Host> Cache<H> {
     pub(crate) fn foreign(&self, definition: &Definition, key: &[u8], stamp: Stamp) -> String {
         let Definition { store, table, .. } = definition;
         self.metrics.foreign_stamp(store);
+        self.host.met_foreign(store);
         let key = key.escape_ascii();
         if let Some(silent) = self.notices.due("foreign", definition.id, self.host.now()) {
             tracing::error!(

@@ -69,6 +69,10 @@ impl Host for NodeHost {
         self.stores.database(store)
     }
 
+    fn met_foreign(&self, store: &str) {
+        self.stores.met_foreign(store);
+    }
+
     fn lock<T>(&self, slot: Slot, step: impl FnOnce(&mut LockedSlot<'_>) -> T) -> T {
         let slots = &self.node.slots;
         let mut locked = LockedSlot {

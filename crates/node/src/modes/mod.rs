@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cluster::replication::Turn;
-use cluster::{Member, Slot};
+use cluster::{Member, Slot, clock};
 use parking_lot::Mutex;
 use routing::keyspace::{Ack, Document, Keyspaces, Mode};
 use routing::{Flushed, HeldLines};
@@ -164,7 +164,10 @@ impl Modes {
     /// # Errors
     /// The names of the stores, each with the reason.
     pub fn check_stores(&self) -> Result<(), String> {
-        let troubles = self.stores.lock().troubles(&self.keyspaces.load());
+        let troubles = self
+            .stores
+            .lock()
+            .troubles(&self.keyspaces.load(), clock::now());
         if troubles.is_empty() {
             Ok(())
         } else {

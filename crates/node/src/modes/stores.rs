@@ -1,5 +1,8 @@
 //! The databases that the keyspaces name: opened at start, again and again until it works.
 //!
+//! One that is lost while it is open, because its file was replaced or another cluster took it over,
+//! is closed and opened anew as at the start.
+//!
 //! Whose a database is, is known to the metadata group as well: a node that sees another one there
 //! (a file of another host, a wrong address) does not use it.
 
@@ -9,8 +12,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::Lineage;
 use cluster::metadata::{Document, Entry, Group};
+use cluster::{Lineage, Time, clock};
 use rand::RngExt;
 use routing::database::sqlite::SqliteStore;
 use routing::database::{Database, Ownership};
@@ -26,17 +29,29 @@ const NOTE_WAIT: Duration = Duration::from_secs(5);
 /// How often it is tried to agree with the metadata group before the store is opened anew.
 const AGREEMENTS_MAX: usize = 8;
 const NOT_OPEN: &str = "is not open yet";
+const FOREIGN: &str = "a row is written by another cluster";
+/// So long after a row of another cluster was last met, the node says so. What has to be written to
+/// it is tried again more often.
+const ALARM: Duration = Duration::from_secs(60);
+/// How long the connections of a store that is lost may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How each store is, for those who are on other threads: open, or why not.
 #[derive(Debug, Default)]
-pub(super) struct States(BTreeMap<String, Result<(), String>>);
+pub(super) struct States {
+    stores: BTreeMap<String, Result<(), String>>,
+    /// When a row of a store was last met that another cluster has written.
+    foreign: BTreeMap<String, Time>,
+}
 
 impl States {
     /// What is wrong with the stores that the keyspaces name.
-    pub(super) fn troubles(&self, keyspaces: &Keyspaces) -> Vec<String> {
+    pub(super) fn troubles(&self, keyspaces: &Keyspaces, now: Time) -> Vec<String> {
         let named = names(keyspaces);
+        let is_recent = |at: &Time| now.since(*at) < ALARM;
         let trouble = |name: &String| {
-            let why = match self.0.get(name) {
+            let why = match self.stores.get(name) {
+                Some(Ok(())) if self.foreign.get(name).is_some_and(is_recent) => FOREIGN,
                 Some(Ok(())) => return None,
                 Some(Err(why)) => why,
                 None => NOT_OPEN,
@@ -81,7 +96,7 @@ impl Stores {
         if let Some(store) = self.open.borrow().get(name) {
             return Ok(Rc::clone(store) as _);
         }
-        match self.node.modes.stores.lock().0.get(name) {
+        match self.node.modes.stores.lock().stores.get(name) {
             Some(Err(why)) => Err(why.clone()),
             _ => Err(NOT_OPEN.to_owned()),
         }
@@ -105,13 +120,14 @@ impl Stores {
         };
         let mut pause = PAUSE_MIN;
         let mut told = String::new();
+        // What was ours and was taken over is not taken back again by the same word.
+        let mut may_take_over = true;
         loop {
-            let why = match self.attempt(&name, lineage).await {
+            let why = match self.attempt(&name, lineage, may_take_over).await {
                 Ok(store) => {
                     tracing::info!(store = name, "the database is open");
-                    self.open.borrow_mut().insert(name.clone(), Rc::new(store));
-                    self.say(name, Ok(()));
-                    return;
+                    (pause, may_take_over) = (PAUSE_MIN, false);
+                    self.use_while_ours(&name, Rc::new(store)).await
                 }
                 Err(why) => why,
             };
@@ -125,11 +141,31 @@ impl Stores {
         }
     }
 
+    /// Returns why the store is not to be used any more.
+    async fn use_while_ours(&self, name: &str, store: Rc<SqliteStore>) -> String {
+        let shared = Rc::clone(&store);
+        self.open.borrow_mut().insert(name.to_owned(), shared);
+        self.say(name.to_owned(), Ok(()));
+        let why = store.lost().await;
+        self.say(name.to_owned(), Err(why.clone()));
+        self.open.borrow_mut().remove(name);
+        // What it does not end by itself ends with the process.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await;
+        why
+    }
+
     /// Opens a store, with the tables of all its keyspaces.
-    async fn attempt(&self, name: &str, lineage: Lineage) -> Result<SqliteStore, String> {
+    async fn attempt(
+        &self,
+        name: &str,
+        lineage: Lineage,
+        may_take_over: bool,
+    ) -> Result<SqliteStore, String> {
         let settings = self.node.settings.store.get(name);
         let settings = settings.ok_or("is not in this node's configuration")?;
-        let store = open_owned(name, settings, &self.group, lineage).await?;
+        let mut settings = settings.clone();
+        settings.take_over = settings.take_over.filter(|_| may_take_over);
+        let store = open_owned(name, &settings, &self.group, lineage).await?;
         let keyspaces = self.node.modes.keyspaces();
         for definition in keyspaces.definitions().filter(|one| one.store == name) {
             if let Err(why) = store.make_table(definition).await {
@@ -141,7 +177,13 @@ impl Stores {
     }
 
     fn say(&self, name: String, state: Result<(), String>) {
-        self.node.modes.stores.lock().0.insert(name, state);
+        self.node.modes.stores.lock().stores.insert(name, state);
+    }
+
+    /// A row of the store is another cluster's.
+    pub(super) fn met_foreign(&self, name: &str) {
+        let mut states = self.node.modes.stores.lock();
+        states.foreign.insert(name.to_owned(), clock::now());
     }
 
     /// Closes the databases.
@@ -220,4 +262,29 @@ async fn agree(group: &Group, name: &str, owned: &Ownership) -> Result<(), Strin
         let _ = tokio::time::timeout(NOTE_WAIT, state.changed()).await;
     }
     Err("the metadata group does not take note of it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use routing::keyspace;
+
+    #[test]
+    fn a_row_of_another_cluster_is_trouble_for_a_while() {
+        let users = r#"{"name": "u", "match": "u:*", "mode": "write-back", "store": "main"}"#;
+        let document = keyspace::check(&[serde_json::from_str(users).unwrap()], &["main"]).unwrap();
+        let keyspaces = Keyspaces::new(document);
+        let (mut states, met) = (States::default(), Time::from_nanos(7));
+        let trouble = |states: &States, now| states.troubles(&keyspaces, now).pop();
+        let not_open = trouble(&states, met);
+        assert_eq!(not_open.as_deref(), Some("store main: is not open yet"));
+        states.stores.insert("main".to_owned(), Ok(()));
+        assert_eq!(trouble(&states, met), None);
+        states.foreign.insert("main".to_owned(), met);
+        assert_eq!(
+            trouble(&states, met + ALARM / 2).as_deref(),
+            Some("store main: a row is written by another cluster")
+        );
+        assert_eq!(trouble(&states, met + ALARM), None);
+    }
 }

@@ -3,7 +3,10 @@
 //! A write takes the file's one write lock with `BEGIN IMMEDIATE`, waiting for it no longer than
 //! its deadline allows, and only then asks the clock whether it may still start.
 
+mod loss;
 mod ownership;
+mod place;
+mod pool;
 mod row;
 mod write;
 
@@ -17,29 +20,32 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, TryStreamExt};
 use parking_lot::Mutex;
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, Sqlite};
 
 use super::blob::{LOAD_KEYS_MAX, NOW, Statements};
 use super::{Database, Failure, Outcome, Ownership, Settled, Stamp, Together, Value, Write};
 use crate::keyspace::{Definition, StoreSettings};
 use crate::quantity::Span;
+use loss::Loss;
+use place::Place;
+use pool::{Pool, options};
 use row::{integer, value};
 use write::{has_ended, settle_row, store_row};
 
 /// What one load brings at most, unless one value alone is more. All of it is in memory at once,
 /// for each of the loads that are under way.
 const LOAD_BYTES_MAX: usize = 64 << 20;
+/// How often it is looked whether an open store is still ours, whether it is used or not.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
     name: String,
     ownership: Ownership,
     open_timeout: Span,
+    place: Place,
+    loss: Arc<Loss>,
     tombstone_keep_ms: i64,
     reads: Pool,
     writes: Pool,
@@ -47,9 +53,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, makes it if it is missing, and sees to it that the store is this cluster's.
-    /// `known` is what the metadata group knows of the store: another database is refused. `drawn`
-    /// is the id that a new store gets.
+    /// Opens the file, and sees to it that the store is this cluster's. `known` is what the
+    /// metadata group knows of the store: another database is refused. A file that is missing is
+    /// made if nothing is known, in a folder that is there. `drawn` is the id that a new store
+    /// gets.
     ///
     /// # Errors
     /// Why the store cannot be used: what `STORE` replies say until it can.
@@ -65,29 +72,35 @@ impl SqliteStore {
             .strip_prefix("sqlite://")
             .ok_or("url must begin with sqlite://")?;
         let timeout = settings.open_timeout;
-        let options = options(Path::new(path), timeout.0)?;
+        let options = options(Path::new(path), known.is_none(), timeout.0)?;
         let opened = async {
             let mut connection = SqliteConnection::connect_with(&options).await?;
+            let place = Place::of(Path::new(path)).map_err(sqlx::Error::Io)?;
             let take_over = settings.take_over.as_deref();
             let claimed =
                 ownership::claim(&mut connection, cluster, known, take_over, drawn).await?;
             connection.close().await?;
-            Ok::<_, ownership::ClaimError>(claimed)
+            Ok::<_, ownership::ClaimError>((claimed, place))
         };
-        let claimed = tokio::time::timeout(timeout.0, opened)
+        let (claimed, place) = tokio::time::timeout(timeout.0, opened)
             .await
             .map_err(|_| format!("{path} did not open within {timeout}"))?
             .map_err(|error| format!("{path}: {error}"))?;
+        // The connections from now on are looked at one by one; this is for the one that claimed.
+        place.check()?;
         // SQLite has one writer at a time. Who waits for the file's lock asks again and again, and
         // may be passed over; who waits for the one connection has its turn.
         let for_writes = 1;
         let for_reads = settings.max_connections - for_writes;
+        let loss = Arc::new(Loss::default());
         Ok(SqliteStore {
             name: name.to_owned(),
-            reads: Pool::new(for_reads, &options, &claimed),
-            writes: Pool::new(for_writes, &options, &claimed),
+            reads: Pool::new(for_reads, &options, &claimed, &place, &loss),
+            writes: Pool::new(for_writes, &options, &claimed, &place, &loss),
             ownership: claimed,
             open_timeout: timeout,
+            place,
+            loss,
             tombstone_keep_ms: i64::try_from(settings.tombstone_keep.as_millis())
                 .unwrap_or(i64::MAX),
             tables: Mutex::default(),
@@ -98,6 +111,43 @@ impl SqliteStore {
     #[must_use]
     pub fn ownership(&self) -> &Ownership {
         &self.ownership
+    }
+
+    /// Returns when the store must not be used any more, and says why: another file lies in its
+    /// place, or it is another cluster's. Whoever wants to use it opens it anew.
+    pub async fn lost(&self) -> String {
+        loop {
+            self.loss.wait(LOOK_EVERY).await;
+            if let Some(why) = self.loss.why() {
+                return why;
+            }
+            // What cannot be looked at now is looked at again.
+            let _ = tokio::time::timeout(LOOK_EVERY, self.look()).await;
+        }
+    }
+
+    async fn look(&self) -> Result<(), Failure> {
+        self.is_in_place()?;
+        let mut connection = self.reads.acquire(LOOK_EVERY).await?;
+        self.is_ours(connection.get()).await?;
+        connection.keep();
+        Ok(())
+    }
+
+    /// That the file that is open is still the one that others find.
+    fn is_in_place(&self) -> Result<(), Failure> {
+        self.loss.check()?;
+        let in_place = self.place.check();
+        in_place.map_err(|why| self.loss.declare(why))
+    }
+
+    /// That nobody has taken the store over.
+    async fn is_ours(&self, connection: &mut SqliteConnection) -> Result<(), Failure> {
+        match ownership::loss(connection, &self.ownership).await {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => Err(self.loss.declare(why)),
+            Err(error) => Err(not_done(error)),
+        }
     }
 
     /// Closes all connections, when what is under way has ended.
@@ -197,6 +247,9 @@ impl SqliteStore {
         let committing = Cell::new(false);
         let run = async {
             let mut transaction = begin(connection.get(), left).await.map_err(not_done)?;
+            // Under the write lock: who takes the store over from now on waits for our commit.
+            self.is_in_place()?;
+            self.is_ours(&mut transaction).await?;
             if !may_start(&mut transaction, until_unix_ms)
                 .await
                 .map_err(not_done)?
@@ -242,86 +295,6 @@ struct Stored {
 enum Verdict<T> {
     Commit(T),
     Undo(T),
-}
-
-/// A connection that is closed unless what ran on it ended well: an answer that comes late on a
-/// connection that is used again would be taken for another's.
-struct Borrowed(Option<PoolConnection<Sqlite>>);
-
-impl Borrowed {
-    fn get(&mut self) -> &mut SqliteConnection {
-        self.0
-            .as_mut()
-            .expect("the connection is there until it is kept")
-    }
-
-    fn keep(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
-        }
-    }
-}
-
-fn options(path: &Path, timeout: Duration) -> Result<SqliteConnectOptions, String> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    Ok(SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(timeout))
-}
-
-/// Connections, each checked when it is made. The pool tries again where a check fails, so the
-/// reason is kept for those who wait in vain.
-struct Pool {
-    pool: SqlitePool,
-    refusal: Arc<Mutex<Option<String>>>,
-}
-
-impl Pool {
-    fn new(connections: u32, options: &SqliteConnectOptions, owned: &Ownership) -> Pool {
-        let refusal = Arc::new(Mutex::new(None));
-        let (owned, told) = (owned.clone(), Arc::clone(&refusal));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let (owned, told) = (owned.clone(), Arc::clone(&told));
-                Box::pin(async move {
-                    let verified = ownership::verify(connection, &owned).await;
-                    *told.lock() = verified.as_ref().err().map(ToString::to_string);
-                    verified
-                })
-            })
-            .connect_lazy_with(options.clone());
-        Pool { pool, refusal }
-    }
-
-    async fn acquire(&self, left: Duration) -> Result<Borrowed, Failure> {
-        match tokio::time::timeout(left, self.pool.acquire()).await {
-            Ok(Ok(connection)) => Ok(Borrowed(Some(connection))),
-            Ok(Err(error)) => Err(not_done(error)),
-            Err(_) => {
-                let refusal = self.refusal.lock().clone();
-                Err(Failure::NotDone(
-                    refusal.unwrap_or_else(|| "no connection in time".to_owned()),
-                ))
-            }
-        }
-    }
 }
 
 /// Takes the write lock, waiting for it three quarters of what is left at most, so that "locked"
@@ -392,6 +365,7 @@ impl Database for SqliteStore {
     ) -> LocalBoxFuture<'a, Result<Vec<Option<Value>>, Failure>> {
         async move {
             let left = remaining(until_unix_ms).ok_or_else(too_late)?;
+            self.is_in_place()?;
             let mut connection = self.reads.acquire(left).await?;
             let run = async {
                 let statements = self.table(connection.get(), definition).await?;

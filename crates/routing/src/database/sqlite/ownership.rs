@@ -1,4 +1,5 @@
-//! The one row of `quorate_store`: whose the database is. Checked on each new connection.
+//! The one row of `quorate_store`: whose the database is. Looked at on each new connection, and in
+//! each transaction that writes.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
@@ -9,8 +10,8 @@ use crate::database::Ownership;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error(
-        "the store belongs to another cluster, {cluster}; set take_over = \"{id}\" if this one \
-         shall own it from now on"
+        "the store belongs to another cluster, {cluster}; start with take_over = \"{id}\" if this \
+         one shall own it from now on"
     )]
     Owned { cluster: String, id: String },
     #[error("this is another database: its id is {found}, and the cluster knows {known}")]
@@ -85,17 +86,26 @@ fn decide(
     }
 }
 
-/// Checks a new connection: the file may be another one by now, or another cluster's.
-pub(super) async fn verify(
+/// Why the store is not this cluster's any more; none if it is.
+pub(super) async fn loss(
     connection: &mut SqliteConnection,
     owned: &Ownership,
-) -> Result<(), sqlx::Error> {
-    match read(connection).await? {
-        Some(found) if found == *owned => Ok(()),
-        found => Err(sqlx::Error::Configuration(
-            format!("the store is no longer this cluster's: {found:?}").into(),
-        )),
+) -> Result<Option<String>, sqlx::Error> {
+    let found = read(connection).await?;
+    if found.as_ref() == Some(owned) {
+        return Ok(None);
     }
+    let now = match found {
+        Some(other) if other.id != owned.id => format!("it is another one, {}", other.id),
+        Some(other) => format!(
+            "cluster {} has taken it over, as owner number {}",
+            other.cluster, other.generation
+        ),
+        None => "it says of no cluster that it is".to_owned(),
+    };
+    Ok(Some(format!(
+        "the store is no longer this cluster's: {now}"
+    )))
 }
 
 async fn read(connection: &mut SqliteConnection) -> Result<Option<Ownership>, sqlx::Error> {
