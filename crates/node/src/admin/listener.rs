@@ -42,11 +42,11 @@ impl Bounded {
 
     /// Makes room for one more, if any connection waits for a request.
     fn end_oldest_idle(&self) {
-        let open = self.open.iter().filter_map(Weak::upgrade);
+        let mut open = self.open.iter().filter_map(Weak::upgrade);
         let idle = |standing: &Arc<Standing>| {
             !standing.asked.load(Relaxed) && !standing.must_end.load(Relaxed)
         };
-        if let Some(oldest) = open.filter(idle).next() {
+        if let Some(oldest) = open.find(idle) {
             oldest.must_end.store(true, Relaxed);
             oldest.waker.wake();
         }
