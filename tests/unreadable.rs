@@ -56,6 +56,7 @@ async fn found(data: &Path) {
         replication_factor: Some(1),
         write_quorum: None,
         read_quorum: None,
+        on_loss: None,
         documents: vec![("keyspaces".to_owned(), Bytes::from_static(b"\xff\xff"))],
     };
     bootstrap(&group, info.clone(), beginning).await.unwrap();

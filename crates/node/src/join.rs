@@ -10,7 +10,8 @@ use cluster::driver::{Driver, DriverSettings};
 use cluster::identity::{Identity, IdentityError};
 use cluster::membership::{self, Gossip, MemberEvent, Topic};
 use cluster::metadata::{
-    BootstrapSettings, Disk, DiskError, Group, GroupError, Neighbours, RegisterError, bootstrap,
+    BootstrapSettings, Disk, DiskError, Group, GroupError, Neighbours, RegisterError, State,
+    bootstrap,
 };
 use cluster::replication::{self, Liveness, Replicas};
 use cluster::transport::grpc::{ListenError, Listener};

@@ -29,8 +29,8 @@ pub(super) struct Bounded {
 
 impl Bounded {
     /// So many connections at once: one more takes the place of the one that has waited longest for
-    /// a request; if there is none, it waits. Each has so long a life: a scraper that keeps one open
-    /// opens it anew.
+    /// a request; if there is none, it waits. Each has so long a life: a scraper that keeps one
+    /// open opens it anew.
     pub(super) fn new(listener: TcpListener, connections_max: usize, life: Duration) -> Bounded {
         Bounded {
             listener,

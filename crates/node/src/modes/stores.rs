@@ -1,6 +1,6 @@
 //! The databases that the keyspaces name: opened at start, again and again until it works.
 //!
-//! One that is lost while it is open, because its file was replaced or another cluster took it over,
+//! One that is lost while it is open (its file was replaced, another cluster took it over)
 //! is closed and opened anew as at the start.
 //!
 //! Whose a database is, is known to the metadata group as well: a node that sees another one there
