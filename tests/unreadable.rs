@@ -1,5 +1,6 @@
 //! A cluster that this version of the program cannot read: the process says so, and ends.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,12 @@ impl Calls for Nowhere {
 
 /// Makes a cluster of one in this folder, whose metadata has a document that is not to be read.
 async fn found(data: &Path) {
-    let identity = Identity::open(data, || NodeId::from_bytes([7; 20])).unwrap();
-    let disk = Arc::new(Disk::open(identity.directory()).unwrap());
+    let mut disk = None;
+    let identity = Identity::open::<Box<dyn Error>>(data, |found| {
+        let opened = disk.insert(Disk::open(data)?);
+        Ok(opened.owner(found, NodeId::from_bytes([7; 20]))?)
+    });
+    let (identity, disk) = (identity.unwrap(), Arc::new(disk.unwrap()));
     let me = Member {
         node: identity.node(),
         incarnation: disk.draw_incarnation().unwrap(),

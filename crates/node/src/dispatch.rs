@@ -221,7 +221,11 @@ fn run(
                 Reach::Node => Slot::of(b""),
                 Reach::Split => {
                     let next = crate::split::split(session, command, handler, request, replies)?;
-                    return Ok(if next == Next::Settle { next } else { go_on(replies) });
+                    return Ok(if next == Next::Settle {
+                        next
+                    } else {
+                        go_on(replies)
+                    });
                 }
             };
             if replies.gather.outbox.holds(slot) {
