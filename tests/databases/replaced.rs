@@ -109,8 +109,8 @@ fn a_cluster_whose_database_was_taken_over_says_so_and_writes_no_more() {
     let mut client = Client::of(old.any_port);
     assert_eq!(client.say("SET wt:1 old"), "OK");
     let database = Sqlite::new(file.clone());
-    let id = database.run("SELECT id FROM quorate_store").remove(0);
-    let word = format!("take_over = \"{id}\"\n");
+    let owned_by = || database.run("SELECT cluster FROM quorate_store").remove(0);
+    let word = format!("take_over = \"{}\"\n", owned_by());
     let new = start(&file, &word);
     eventually("the new owner is ready", || is_ready(new.admin_port));
     let mut owner = Client::of(new.any_port);
@@ -121,7 +121,7 @@ fn a_cluster_whose_database_was_taken_over_says_so_and_writes_no_more() {
     let refused = client.say("SET wt:2 late");
     assert!(refused.starts_with("STORE main: "), "{refused}");
     let why = trouble(&old, "another cluster");
-    assert!(why.contains(&id), "{why}");
+    assert!(why.contains(&owned_by()), "{why}");
     let shown = status(&old);
     assert!(shown.contains("belongs to another cluster"), "{shown}");
     assert!(client.say("SET wt:1 late").starts_with("STORE main: "));

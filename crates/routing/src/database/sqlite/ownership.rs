@@ -10,10 +10,10 @@ use crate::database::Ownership;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error(
-        "the store belongs to another cluster, {cluster}; start with take_over = \"{id}\" if this \
-         one shall own it from now on"
+        "the store belongs to another cluster; start with take_over = \"{cluster}\" if this one \
+         shall own it from now on"
     )]
-    Owned { cluster: String, id: String },
+    Owned { cluster: String },
     #[error("this is another database: its id is {found}, and the cluster knows {known}")]
     Another { found: String, known: String },
     #[error("{0}")]
@@ -74,14 +74,14 @@ fn decide(
             generation: 1,
         }),
         Some(row) if row.cluster == cluster => Ok(row.clone()),
-        Some(row) if take_over == Some(row.id.as_str()) => Ok(Ownership {
+        // From that cluster, and so once: whoever takes it next must name this one.
+        Some(row) if take_over == Some(row.cluster.as_str()) => Ok(Ownership {
             id: row.id.clone(),
             cluster: cluster.to_owned(),
             generation: row.generation + 1,
         }),
         Some(row) => Err(ClaimError::Owned {
             cluster: row.cluster.clone(),
-            id: row.id.clone(),
         }),
     }
 }
@@ -147,9 +147,9 @@ mod tests {
         let refused = decide(Some(&theirs), "ours", None, None, "-")
             .unwrap_err()
             .to_string();
-        assert!(refused.contains("take_over = \"s1\""), "{refused}");
-        assert!(decide(Some(&theirs), "ours", None, Some("s2"), "-").is_err());
-        let taken = decide(Some(&theirs), "ours", None, Some("s1"), "-").unwrap();
+        assert!(refused.contains("take_over = \"theirs\""), "{refused}");
+        assert!(decide(Some(&theirs), "ours", None, Some("s1"), "-").is_err());
+        let taken = decide(Some(&theirs), "ours", None, Some("theirs"), "-").unwrap();
         assert_eq!(taken, row("ours", 4), "greater than all stamps before");
     }
 

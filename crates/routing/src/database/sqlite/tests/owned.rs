@@ -13,9 +13,9 @@ async fn another_cluster_is_refused_until_it_takes_over_and_then_wins() {
         SqliteStore::open("main", settings, "theirs", None, "s2").await
     };
     let refused = open(&file.settings).await.err().unwrap();
-    assert!(refused.contains("take_over = \"s1\""), "{refused}");
+    assert!(refused.contains("take_over = \"ours\""), "{refused}");
 
-    file.settings.take_over = Some("s1".into());
+    file.settings.take_over = Some("ours".into());
     let theirs = open(&file.settings).await.unwrap();
     assert_eq!(theirs.generation(), 2);
     let again = open(&file.settings).await.unwrap();
@@ -56,7 +56,7 @@ async fn another_cluster_is_refused_until_it_takes_over_and_then_wins() {
 async fn a_take_over_is_noticed_without_a_statement() {
     let mut file = file();
     let ours = file.open().await;
-    file.settings.take_over = Some("s1".into());
+    file.settings.take_over = Some("ours".into());
     let theirs = SqliteStore::open("main", &file.settings, "theirs", None, "s2").await;
     assert!(theirs.is_ok());
     let why = ours.lost().await;
