@@ -206,7 +206,7 @@ async fn open_owned(
     let known = known(group, name)?.map(|(_, owned)| owned);
     let drawn = format!("{:016x}", rand::rng().random::<u64>());
     let cluster = lineage.to_string();
-    let store = SqliteStore::open(name, settings, &cluster, known.as_ref(), &drawn).await?;
+    let store = SqliteStore::open(settings, &cluster, known.as_ref(), &drawn).await?;
     match agree(group, name, store.ownership()).await {
         Ok(()) => Ok(store),
         Err(why) => {

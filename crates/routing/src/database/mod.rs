@@ -103,9 +103,6 @@ pub enum Failure {
 ///
 /// Dropping a call's future is the same as no answer: what was sent may still be done.
 pub trait Database {
-    /// The store's name, for errors and metrics.
-    fn name(&self) -> &str;
-
     /// The generation of this cluster's stamps.
     fn generation(&self) -> u32;
 

@@ -41,7 +41,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A store in an SQLite file.
 pub struct SqliteStore {
-    name: String,
     ownership: Ownership,
     open_timeout: Span,
     place: Place,
@@ -61,7 +60,6 @@ impl SqliteStore {
     /// # Errors
     /// Why the store cannot be used: what `STORE` replies say until it can.
     pub async fn open(
-        name: &str,
         settings: &StoreSettings,
         cluster: &str,
         known: Option<&Ownership>,
@@ -94,7 +92,6 @@ impl SqliteStore {
         let for_reads = settings.max_connections - for_writes;
         let loss = Arc::new(Loss::default());
         Ok(SqliteStore {
-            name: name.to_owned(),
             reads: Pool::new(for_reads, &options, &claimed, &place, &loss),
             writes: Pool::new(for_writes, &options, &claimed, &place, &loss),
             ownership: claimed,
@@ -349,10 +346,6 @@ fn unanswered(error: &sqlx::Error) -> Failure {
 }
 
 impl Database for SqliteStore {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn generation(&self) -> u32 {
         self.ownership.generation
     }

@@ -272,10 +272,6 @@ impl SimDatabase {
 pub(crate) struct Handle(pub(crate) Rc<SimDatabase>);
 
 impl Database for Handle {
-    fn name(&self) -> &str {
-        "main"
-    }
-
     fn generation(&self) -> u32 {
         1
     }

@@ -35,7 +35,7 @@ impl SqliteFile {
             take_over: None,
         };
         let store = runtime.block_on(async {
-            let store = SqliteStore::open("main", &settings, "ours", None, "s1")
+            let store = SqliteStore::open(&settings, "ours", None, "s1")
                 .await
                 .unwrap();
             for definition in keyspaces.definitions() {

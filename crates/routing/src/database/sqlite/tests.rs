@@ -28,7 +28,7 @@ fn file() -> File {
 
 impl File {
     async fn open(&self) -> SqliteStore {
-        SqliteStore::open("main", &self.settings, "ours", None, "s1")
+        SqliteStore::open(&self.settings, "ours", None, "s1")
             .await
             .unwrap()
     }

@@ -9,9 +9,8 @@ async fn another_cluster_is_refused_until_it_takes_over_and_then_wins() {
     let mut file = file();
     let ours = file.open().await;
     store(&ours, &[write("k:1", at(7, 900), text("old cluster"))]).await;
-    let open = async |settings: &StoreSettings| {
-        SqliteStore::open("main", settings, "theirs", None, "s2").await
-    };
+    let open =
+        async |settings: &StoreSettings| SqliteStore::open(settings, "theirs", None, "s2").await;
     let refused = open(&file.settings).await.err().unwrap();
     assert!(refused.contains("take_over = \"ours\""), "{refused}");
 
@@ -57,7 +56,7 @@ async fn a_take_over_is_noticed_without_a_statement() {
     let mut file = file();
     let ours = file.open().await;
     file.settings.take_over = Some("ours".into());
-    let theirs = SqliteStore::open("main", &file.settings, "theirs", None, "s2").await;
+    let theirs = SqliteStore::open(&file.settings, "theirs", None, "s2").await;
     assert!(theirs.is_ok());
     let why = ours.lost().await;
     assert!(why.contains("cluster theirs has taken it over"), "{why}");
@@ -85,7 +84,7 @@ async fn nothing_is_written_to_a_file_that_was_replaced() {
 
     // A file that the cluster knows is not made anew; when it is back, it is the same.
     let known = Some(database.ownership());
-    let open = || SqliteStore::open("main", &file.settings, "ours", known, "s3");
+    let open = || SqliteStore::open(&file.settings, "ours", known, "s3");
     let why = open().await.err().unwrap();
     assert!(why.contains("there is no such file"), "{why}");
     assert!(!path.exists());
@@ -100,7 +99,7 @@ async fn a_folder_that_is_missing_is_not_made() {
     let mut file = file();
     let folder = file.folder.path().join("none");
     file.settings.url = format!("sqlite://{}", folder.join("quorate.db").display());
-    let opened = SqliteStore::open("main", &file.settings, "ours", None, "s1").await;
+    let opened = SqliteStore::open(&file.settings, "ours", None, "s1").await;
     assert!(opened.err().unwrap().contains("no such folder"));
     assert!(!folder.exists());
 }
@@ -114,6 +113,6 @@ async fn another_file_than_the_known_one_is_refused() {
         cluster: "ours".into(),
         generation: 1,
     };
-    let opened = SqliteStore::open("main", &file.settings, "ours", Some(&known), "s1").await;
+    let opened = SqliteStore::open(&file.settings, "ours", Some(&known), "s1").await;
     assert!(opened.err().unwrap().contains("another database"));
 }
