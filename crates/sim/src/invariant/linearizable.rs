@@ -3,9 +3,10 @@
 //! which nobody knows the outcome may have happened at any moment after its call, or never.
 //!
 //! The search goes through calls and answers in their order and keeps every state in which the
-//! register may be (after Lowe, "Testing for linearizability", 2017). Of two states of one value, in
-//! which the same operations of known outcome have happened, the one can do all that the other
-//! can if its operations of unknown outcome are some of the other's; the other is dropped.
+//! register may be (after Lowe, "Testing for linearizability", 2017). Take two states of one value,
+//! in which the same operations of known outcome have happened: where the operations of unknown
+//! outcome of one are some of those of the other, the one can do all that the other can, and the
+//! other is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
