@@ -220,12 +220,7 @@ fn run(
                 Reach::Slot(slot) => slot,
                 Reach::Node => Slot::of(b""),
                 Reach::Split => {
-                    let next = crate::split::split(session, command, handler, request, replies)?;
-                    return Ok(if next == Next::Settle {
-                        next
-                    } else {
-                        go_on(replies)
-                    });
+                    return crate::split::split(session, command, handler, request, replies);
                 }
             };
             if replies.gather.outbox.holds(slot) {

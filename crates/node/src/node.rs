@@ -18,8 +18,9 @@ use crate::modes::Modes;
 use crate::parameters::Parameters;
 use crate::slots::Slots;
 use crate::stats::Stats;
-use crate::store::{Evictor, Store};
+use crate::store::Store;
 use crate::topology::Topology;
+use crate::upkeep::Urgent;
 use cluster::clock;
 
 /// One node of the cluster, as its own threads see it.
@@ -53,7 +54,7 @@ pub struct Node {
     /// When the node started.
     pub started: Time,
     /// Evicts where a command cannot wait for the thread that does it otherwise.
-    pub(crate) evictor: Mutex<Evictor>,
+    pub(crate) urgent: Mutex<Urgent>,
     /// The most memory that was seen in use, in bytes.
     pub memory_peak: AtomicU64,
     /// 40 hexadecimal digits that are new with each start (`run_id`).
@@ -97,7 +98,7 @@ impl Node {
             calls: OnceLock::new(),
             group: OnceLock::new(),
             started: clock::now(),
-            evictor: Mutex::new(Evictor::new(rand::random())),
+            urgent: Mutex::new(Urgent::new()),
             memory_peak: AtomicU64::new(0),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         })

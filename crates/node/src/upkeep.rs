@@ -45,11 +45,40 @@ struct Upkeep {
 /// away. Whether there is some now.
 pub(crate) fn make_room(node: &Node) -> bool {
     if node.store.policy().evicts()
-        && let Some(mut evictor) = node.evictor.try_lock()
+        && let Some(mut urgent) = node.urgent.try_lock()
     {
-        evictor.step(&node.store, node, URGENT_MAX);
+        urgent.step(node);
     }
     !node.is_out_of_memory()
+}
+
+/// Evicts for commands that cannot wait.
+#[derive(Debug)]
+pub(crate) struct Urgent {
+    evictor: Evictor,
+    not_before: Time,
+}
+
+impl Urgent {
+    pub(crate) fn new() -> Urgent {
+        Urgent {
+            evictor: Evictor::new(rand::random()),
+            not_before: Time::ZERO,
+        }
+    }
+
+    fn step(&mut self, node: &Node) {
+        let now = clock::now();
+        if now < self.not_before {
+            return;
+        }
+        let before = node.store.evicted_keys();
+        self.evictor.step(&node.store, node, URGENT_MAX);
+        if node.store.evicted_keys() == before {
+            // To find nothing takes a look at every slot, which not every refused command is worth.
+            self.not_before = now + REST;
+        }
+    }
 }
 
 /// Does it until the node stops.
@@ -210,7 +239,17 @@ mod tests {
             (1_000, 1_000)
         );
 
+        // A policy that evicts nothing makes no room.
+        store.set_maxmemory_bytes(1);
+        assert!(!make_room(&node) && node.is_out_of_memory());
         assert!(store.set_policy("allkeys-lru"));
+        let before = store.evicted_keys();
+        store.set_maxmemory_bytes(store.used_bytes() * 3 / 4);
+        assert!(
+            !make_room(&node),
+            "a quarter is more than one command evicts"
+        );
+        assert_eq!(store.evicted_keys() - before, URGENT_MAX as u64);
         store.set_maxmemory_bytes(store.used_bytes() / 2);
         while upkeep.step(&node) {}
         assert!(!store.is_over_limit() && store.evicted_keys() > 100);
