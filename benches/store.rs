@@ -133,7 +133,10 @@ fn store(criterion: &mut Criterion<ProcessorTime>) {
         group.bench_function("get", |bencher| {
             bencher.iter(|| {
                 let key = tables.random_key();
-                tables.run(&key, |tx| tx.string(&key).map(|value| black_box(value)[99]))
+                tables.run(&key, |tx| {
+                    tx.string(&key)
+                        .map(|value| black_box(value.map(|value| value[99])))
+                })
             });
         });
         group.bench_function("set", |bencher| {

@@ -2,6 +2,7 @@
 
 mod broken;
 mod full;
+mod hashes;
 mod killed;
 mod load;
 mod modes;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::store::WrongType;
+
 /// An error reply. Its text begins with the code that clients and metrics tell errors apart by.
 ///
 /// The texts are Redis's own, because clients compare them. What only one command says is
@@ -46,6 +48,12 @@ impl CommandError {
             CommandError::Other(text) => text.split(' ').next().unwrap_or(text),
             _ => "ERR",
         }
+    }
+}
+
+impl From<WrongType> for CommandError {
+    fn from(_: WrongType) -> CommandError {
+        CommandError::WrongType
     }
 }
 

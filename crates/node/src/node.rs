@@ -1,7 +1,7 @@
 //! What the threads of a node share.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use cluster::metadata::Group;
@@ -83,6 +83,12 @@ impl Node {
         store.set_maxmemory_bytes(memory.maxmemory.as_usize());
         store.set_scratch_bytes_max(settings.limits.scratch_bytes_max.as_usize());
         store.set_policy(&memory.policy.to_string());
+        let (packed, limits) = (&settings.packed, store.limits());
+        limits
+            .hash_fields
+            .store(packed.hash_max_listpack_entries, Relaxed);
+        let bytes = packed.hash_max_listpack_value.as_usize();
+        limits.hash_bytes.store(bytes, Relaxed);
         Arc::new(Node {
             parameters: Parameters::new(&settings),
             settings,

@@ -122,6 +122,16 @@ pub const PARAMETERS: &[Parameter] = &[
         },
     ),
     fixed("databases", |_| "1".to_owned()),
+    HASH_FIELDS,
+    HASH_BYTES,
+    Parameter {
+        name: "hash-max-ziplist-entries",
+        ..HASH_FIELDS
+    },
+    Parameter {
+        name: "hash-max-ziplist-value",
+        ..HASH_BYTES
+    },
     changeable(
         "maxclients",
         |node| node.parameters.maxclients.load(Relaxed).to_string(),
@@ -233,6 +243,27 @@ pub const PARAMETERS: &[Parameter] = &[
         },
     ),
 ];
+
+/// Up to where hashes are packed. Each has an older name too.
+const HASH_FIELDS: Parameter = changeable(
+    "hash-max-listpack-entries",
+    |node| node.store.limits().hash_fields.load(Relaxed).to_string(),
+    |node, text| {
+        let fields = number_within(text, 0..=i64::MAX as u64)?;
+        let fields = usize::try_from(fields).unwrap_or(usize::MAX);
+        node.store.limits().hash_fields.store(fields, Relaxed);
+        Ok(())
+    },
+);
+const HASH_BYTES: Parameter = changeable(
+    "hash-max-listpack-value",
+    |node| node.store.limits().hash_bytes.load(Relaxed).to_string(),
+    |node, text| {
+        let bytes = bytes_within(text, 0..=i64::MAX as u64)?;
+        node.store.limits().hash_bytes.store(bytes, Relaxed);
+        Ok(())
+    },
+);
 
 fn one_of(names: &[&str]) -> String {
     let names = names.join(", ");

@@ -64,6 +64,11 @@ impl LongDouble {
 
     /// The sum, unless it is infinite or no number.
     #[must_use]
+    pub(super) fn is_infinite(self) -> bool {
+        self.infinite
+    }
+
+    #[must_use]
     pub(super) fn checked_add(self, other: LongDouble) -> Option<LongDouble> {
         if self.infinite || other.infinite {
             return None;

@@ -9,6 +9,7 @@ mod database;
 mod expiry;
 mod generic;
 pub mod glob;
+mod hash;
 mod help;
 mod info;
 mod introspect;

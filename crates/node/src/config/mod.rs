@@ -16,7 +16,8 @@ use toml_edit::Document;
 
 pub use error::{ConfigError, Origin};
 pub use settings::{
-    Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Peers, Settings, Timings,
+    Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers, Settings,
+    Timings,
 };
 pub use values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
 

@@ -4,6 +4,7 @@
 mod failover;
 mod gossip;
 mod metadata;
+mod packed;
 mod peers;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::values::{self, EvictionPolicy, LogFilter, LogFormat, Seeds};
 pub use failover::Failover;
 pub use gossip::Gossip;
 pub use metadata::Metadata;
+pub use packed::Packed;
 pub use peers::Peers;
 
 /// Everything that can be set. Once [`super::load`] has returned it, it is right.
@@ -36,6 +38,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How much data, and what gives way.
     pub memory: Memory,
+    /// Up to where values of several parts are kept in one allocation.
+    pub packed: Packed,
     /// The connections between nodes, and what may be on its way there.
     pub peers: Peers,
     /// How nodes find out who is alive.

@@ -99,7 +99,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
         "zzz = 1\n",
         1,
         "zzz: there is no such setting; there are cluster, failover, gossip, keyspace, limits, \
-         log, memory, metadata, node, peers, store, timings",
+         log, memory, metadata, node, packed, peers, store, timings",
     );
     expect(
         "[store.main]\nurl = \"sqlite://x\"\nmax_connection = 3\n",
@@ -301,6 +301,7 @@ fn the_reference_file_has_every_setting_and_no_other() {
         "timings",
         "limits",
         "memory",
+        "packed",
         "peers",
         "gossip",
         "metadata",

@@ -73,7 +73,7 @@ pub(super) fn as_seen(entry: &Entry) -> host::Entry {
         expires_at: entry.expires_at(),
         mark: mark_seen(entry.mark()),
         version: entry.version(),
-        bytes: (entry.key().len() + entry.value().len()) as u64,
+        bytes: (entry.key().len() + entry.encoded_bytes()) as u64,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One slot under its lock, as the cache modes see it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -17,6 +18,7 @@ use crate::error::CommandError;
 use crate::gather::Token;
 use crate::node::Node;
 use crate::store::tx::Role;
+use crate::store::value::dump::{dump, load};
 use crate::store::{self, Kind, SlotTable, Tx};
 
 /// A slot of this node, locked for one step.
@@ -97,10 +99,13 @@ impl Locked<NodeHost> for LockedSlot<'_> {
     fn run(&mut self, task: &Task, given: &Given, now_unix_ms: u64) -> Ran<Reply> {
         let mut laid = Vec::with_capacity(given.len());
         for (key, value) in given {
-            match value.as_ref().map(|value| (kind_of(value), value)) {
-                None => laid.push((&key[..], None)),
-                Some((Some(kind), value)) => laid.push((&key[..], Some((kind, value)))),
-                Some((None, value)) => return unknown_kind(&value.kind),
+            let Some(value) = value else {
+                laid.push((&key[..], None));
+                continue;
+            };
+            match kept(value) {
+                Ok((kind, bytes)) => laid.push((&key[..], Some((kind, bytes, value.expires_at)))),
+                Err(error) => return unreadable(error),
             }
         }
         let mut tx = Tx::new(
@@ -111,8 +116,8 @@ impl Locked<NodeHost> for LockedSlot<'_> {
         )
         .on_overlay();
         for (key, value) in laid {
-            let value = value.map(|(kind, value)| (kind, &value.bytes[..], value.expires_at));
-            tx.lay(key, value);
+            let value = value.as_ref();
+            tx.lay(key, value.map(|(kind, bytes, at)| (*kind, &bytes[..], *at)));
         }
         let mut out = BytesMut::new();
         let mut args = task.request.args(task.command.name);
@@ -145,21 +150,21 @@ impl Locked<NodeHost> for LockedSlot<'_> {
         if !self.has_room(&effects) {
             return Err(Refusal::OutOfMemory);
         }
-        let is_unknown = |effect: &Effect| match &effect.change {
-            Change::Put(Some(value), _) => kind_of(value).is_none(),
-            _ => false,
-        };
-        if effects.iter().any(is_unknown) {
-            return Err(Refusal::TryAgain);
+        let mut values = Vec::new();
+        for effect in &effects {
+            if let Change::Put(Some(value), _) = &effect.change {
+                values.push(kept(value).map_err(|_| Refusal::TryAgain)?);
+            }
         }
+        let mut values = values.into_iter();
         let version = self.replica.next_version();
         let now = clock::unix_ms();
         let mut tx = Tx::new(&mut self.replica.table, Role::Primary, now, version);
         for Effect { key, change } in &effects {
             match change {
                 Change::Put(Some(value), mark) => {
-                    let kind = kind_of(value).expect("checked above");
-                    tx.put(key, kind, &value.bytes, value.expires_at, mark_kept(*mark));
+                    let (kind, bytes) = values.next().expect("one for each, see above");
+                    tx.put(key, kind, &bytes, value.expires_at, mark_kept(*mark));
                 }
                 // Nothing is kept of a plain key that is not there.
                 Change::Put(None, Mark::None) | Change::Remove => tx.forget(key),
@@ -179,25 +184,47 @@ impl Locked<NodeHost> for LockedSlot<'_> {
     }
 }
 
-/// The value of an entry as a database takes it.
+/// The value of an entry as a database takes it: a string as it is, others as by `DUMP`.
 fn value_of(entry: &store::Entry) -> Option<Value> {
-    (entry.kind() != Kind::Absent).then(|| Value {
-        kind: entry.kind().name().into(),
-        bytes: Bytes::copy_from_slice(entry.value()),
+    let kind = entry.kind();
+    let bytes = match kind {
+        Kind::Absent => return None,
+        Kind::String => Bytes::copy_from_slice(entry.value()),
+        Kind::Hash => dump(entry).into(),
+    };
+    Some(Value {
+        kind: kind.name().into(),
+        bytes,
         expires_at: entry.expires_at(),
     })
 }
 
-/// The data type of a value, if this version of the node knows it.
-fn kind_of(value: &Value) -> Option<Kind> {
-    (value.kind == Kind::String.name()).then_some(Kind::String)
+/// The value of a row as an entry keeps it. A newer version of the node may have written it, or
+/// anybody at all.
+fn kept(value: &Value) -> Result<(Kind, Cow<'_, [u8]>), CommandError> {
+    if value.kind == Kind::String.name() {
+        return Ok((Kind::String, Cow::Borrowed(&value.bytes)));
+    }
+    if value.kind != Kind::Hash.name() {
+        let kind = &value.kind;
+        let error = format!("WRONGTYPE The database has a {kind}, which this node does not know");
+        return Err(error.into());
+    }
+    match load(&value.bytes) {
+        Ok((Kind::Hash, bytes)) => Ok((Kind::Hash, bytes.into())),
+        Ok(_) => {
+            Err("ERR The database has a hash that is none: the value is of another type".into())
+        }
+        Err(error) => {
+            Err(format!("ERR The database has a hash that cannot be read: {error}").into())
+        }
+    }
 }
 
-/// A row that a newer version of the node has written: it can be neither kept nor read.
-fn unknown_kind(kind: &str) -> Ran<Reply> {
-    let error = format!("WRONGTYPE The database has a {kind}, which this node does not know");
+/// A row that can be neither kept nor shown.
+fn unreadable(error: CommandError) -> Ran<Reply> {
     Ran {
-        reply: Err(CommandError::from(error)),
+        reply: Err(error),
         written: Vec::new(),
         met: Version::ZERO,
     }

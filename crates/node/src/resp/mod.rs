@@ -6,6 +6,6 @@ pub mod reply;
 pub mod request;
 
 pub use limits::Limits;
+pub use reply::{Parts, Reply, RespVersion};
 pub(crate) use reply::{REPLY_BYTES_MAX, REPLY_TOO_LONG};
-pub use reply::{Reply, RespVersion};
 pub use request::{Progress, ProtocolError, RequestBuf, RequestParser, Span};

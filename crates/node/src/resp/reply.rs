@@ -13,6 +13,7 @@ use redis_protocol::resp3::encode::complete::extend_encode_borrowed;
 use redis_protocol::resp3::types::{BorrowedFrame, VerbatimStringFormat};
 
 use crate::error::CommandError;
+use crate::store::Hash;
 
 /// Bytes of values in one reply: a request may name the same long value a million times.
 pub(crate) const REPLY_BYTES_MAX: usize = 1 << 30;
@@ -38,6 +39,17 @@ impl RespVersion {
             RespVersion::Resp3 => 3,
         }
     }
+}
+
+/// What of a hash is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Fields with their values.
+    Both,
+    /// Fields alone.
+    Fields,
+    /// Values alone.
+    Values,
 }
 
 /// One reply. RESP2 clients get the richer kinds in the form that Redis gives them there.
@@ -71,6 +83,10 @@ pub enum Reply<'a> {
     Set(Vec<Reply<'a>>),
     /// A map in this order; an array of keys and values in RESP2.
     Map(Vec<(Reply<'a>, Reply<'a>)>),
+    /// A hash that lies in the store: a map, or an array of one part of its pairs.
+    Hash(Hash<'a>, Parts),
+    /// An array of fields with their values: of pairs, or in RESP2 of both in turn.
+    Pairs(Vec<(&'a [u8], &'a [u8])>),
     /// A message that answers no request; an array in RESP2.
     Push(Vec<Reply<'a>>),
     /// An error; inside an array it concerns that element alone.
@@ -114,20 +130,14 @@ impl<'a> Reply<'a> {
             Reply::Set(items) => sequence(if rich { b'~' } else { b'*' }, items, version, out),
             Reply::Push(items) => sequence(if rich { b'>' } else { b'*' }, items, version, out),
             Reply::Map(pairs) => map(pairs, version, out),
+            Reply::Hash(hash, parts) => hash_parts(*hash, *parts, rich, out),
+            Reply::Pairs(list) => pairs(list, rich, out),
             Reply::Boolean(value) if !rich => integer(b':', i64::from(*value), out),
             Reply::Double(value) if !rich => bulk(value.to_string().as_bytes(), out),
             Reply::BigNumber(value) | Reply::Verbatim(value) if !rich => bulk(value, out),
             Reply::Encoded(whole) => out.extend_from_slice(whole),
             Reply::Error(error) => error_line(error, out),
-            Reply::Simple(text) => {
-                frame(
-                    &BorrowedFrame::SimpleString {
-                        data: text.as_bytes(),
-                        attributes: None,
-                    },
-                    out,
-                );
-            }
+            Reply::Simple(text) => simple(text, out),
             Reply::Boolean(data) => {
                 frame(
                     &BorrowedFrame::Boolean {
@@ -213,6 +223,42 @@ fn map(pairs: &[(Reply<'_>, Reply<'_>)], version: RespVersion, out: &mut BytesMu
     for (key, value) in pairs {
         key.encode(version, out);
         value.encode(version, out);
+    }
+}
+
+fn simple(text: &str, out: &mut BytesMut) {
+    let line = BorrowedFrame::SimpleString {
+        data: text.as_bytes(),
+        attributes: None,
+    };
+    frame(&line, out);
+}
+
+fn pairs(pairs: &[(&[u8], &[u8])], rich: bool, out: &mut BytesMut) {
+    let count = if rich { pairs.len() } else { pairs.len() * 2 };
+    header(b'*', count, out);
+    for (field, value) in pairs {
+        if rich {
+            header(b'*', 2, out);
+        }
+        bulk(field, out);
+        bulk(value, out);
+    }
+}
+
+fn hash_parts(hash: Hash<'_>, parts: Parts, rich: bool, out: &mut BytesMut) {
+    match parts {
+        Parts::Both if rich => header(b'%', hash.len(), out),
+        Parts::Both => header(b'*', hash.len() * 2, out),
+        Parts::Fields | Parts::Values => header(b'*', hash.len(), out),
+    }
+    for (field, value) in hash.iter() {
+        if parts != Parts::Values {
+            bulk(field, out);
+        }
+        if parts != Parts::Fields {
+            bulk(value, out);
+        }
     }
 }
 

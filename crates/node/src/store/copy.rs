@@ -1,6 +1,10 @@
 //! A slot's table as replication sees it: records from elsewhere, and copies of the whole.
 //!
-//! A chunk of a copy is a list of pairs: the version of an entry, then the effect that makes it.
+//! A chunk of a copy is a list of pairs: the version of an entry, then the effect that makes it. A
+//! value with a table goes in parts, so that no chunk takes the slot's lock for long. A cursor then
+//! says how far within the value the copy has come. What is changed meanwhile is sent as it
+//! happens, so in the end all parts are as they are here; and a part that is sent twice does no
+//! harm.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,8 +13,14 @@ use cluster::Version;
 use cluster::replication::{BadEffects, Table};
 
 use super::effect::{self, Decoder, Effect, Reader};
-use super::entry::Entry;
+use super::entry::{Entry, Kind};
+use super::segments::{POSITION_BITS, position_of};
 use super::slot::SlotTable;
+use super::value::{Items, items};
+
+const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
+/// What a cursor has no room for: a part begins at a position of which the lowest bits are zero.
+const PART_SHIFT: u32 = POSITION_BITS - (u64::BITS - POSITION_BITS);
 
 impl Table for SlotTable {
     fn apply(&mut self, version: Version, effects: &[u8]) -> Result<(), BadEffects> {
@@ -27,18 +37,31 @@ impl Table for SlotTable {
 
     fn copy_out(&self, cursor: u64, bytes_max: usize, out: &mut Vec<u8>) -> Option<u64> {
         let end = out.len().saturating_add(bytes_max);
-        self.scan(cursor, |entry| {
-            push_entry(out, entry);
+        let (position, part) = (cursor & POSITION_MASK, cursor >> POSITION_BITS);
+        let mut unfinished: Option<u64> = None;
+        let next = self.scan(position, |entry| {
+            let here = position_of(self.hash(entry.key()));
+            let from = if here == position { part } else { 0 };
+            if let Some(next) = push_from(out, entry, from, end) {
+                // Two keys at one position: parts of the one are sent again for the other.
+                let next = next << POSITION_BITS | here;
+                unfinished = Some(unfinished.map_or(next, |other| other.min(next)));
+                return ControlFlow::Break(());
+            }
             if out.len() < end {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
             }
-        })
+        });
+        unfinished.or(next)
     }
 
     fn copy_touched(&self, effects: &[u8], out: &mut Vec<u8>) {
         for effect in Decoder::new(effects).map_while(Result::ok) {
+            if self.push_touched(out, &effect) {
+                continue;
+            }
             match effect.key().map(|key| (key, self.find(key))) {
                 Some((_, Some(entry))) => push_entry(out, entry),
                 Some((key, None)) => push(out, Version::ZERO, &Effect::Remove { key }),
@@ -53,11 +76,17 @@ impl Table for SlotTable {
             let version = Version::from_u64(reader.number()?);
             let effect = reader.effect()?;
             match effect {
-                Effect::Put { .. } | Effect::Remove { .. } | Effect::Clear => {
+                Effect::Put { .. }
+                | Effect::Part { .. }
+                | Effect::Remove { .. }
+                | Effect::Clear => {
                     self.apply_effect(&effect, version)?;
                 }
-                Effect::Expire { .. } | Effect::Splice { .. } | Effect::Mark { .. } => {
-                    return Err(BadEffects("a copy holds whole entries alone"));
+                Effect::Expire { .. }
+                | Effect::Splice { .. }
+                | Effect::Fields { .. }
+                | Effect::Mark { .. } => {
+                    return Err(BadEffects("a copy holds entries and parts of them alone"));
                 }
             }
         }
@@ -71,36 +100,72 @@ impl Table for SlotTable {
     fn digest(&self) -> u64 {
         let mut encoded = Vec::new();
         self.iter().fold(0, |sum: u64, entry| {
-            encoded.clear();
-            push_entry(&mut encoded, entry);
-            sum.wrapping_add(digest(&encoded))
+            sum.wrapping_add(digest_of(entry, &mut encoded))
         })
     }
 }
 
-/// Whether all effects can be read, and those that change an entry will find one.
+impl SlotTable {
+    /// Appends what the effect has touched, if that is a part of a value with a table.
+    fn push_touched(&self, out: &mut Vec<u8>, effect: &Effect<'_>) -> bool {
+        let (set, removed) = match *effect {
+            Effect::Fields { set, removed, .. } => (set, removed),
+            Effect::Expire { .. } | Effect::Mark { .. } => (Items::NONE, Items::NONE),
+            _ => return false,
+        };
+        let entry = effect.key().and_then(|key| self.find(key));
+        let Some((entry, hash)) = entry.and_then(|entry| Some((entry, entry.hash()?))) else {
+            return false;
+        };
+        if hash.is_packed() {
+            return false;
+        }
+        let (mut there, mut gone) = (Vec::new(), Vec::new());
+        let touched = set.pairs().map(|(field, _)| field).chain(removed);
+        for field in touched {
+            match hash.get(field) {
+                Some(value) => items::push_pair(&mut there, field, value),
+                None => items::push(&mut gone, field),
+            }
+        }
+        push_part(out, entry, Items::checked(&there), Items::checked(&gone));
+        true
+    }
+}
+
+/// Whether all effects can be read, and those that change an entry will find one of their kind.
 fn check(table: &SlotTable, effects: &[u8]) -> Result<(), BadEffects> {
-    // Whether the keys that the effects so far have made or removed are there.
-    let mut there: BTreeMap<&[u8], bool> = BTreeMap::new();
+    // What the keys that the effects so far have made or removed hold.
+    let mut there: BTreeMap<&[u8], Option<Kind>> = BTreeMap::new();
     let mut cleared = false;
     let mut decoder = Decoder::new(effects);
     while let Some(effect) = decoder.next() {
-        match effect? {
+        let effect = effect?;
+        match effect {
             // Nobody asks any more after the last effect, which most often is the only one.
             Effect::Put { .. } | Effect::Remove { .. } if decoder.is_empty() => {}
-            Effect::Put { key, .. } => _ = there.insert(key, true),
-            Effect::Remove { key } => _ = there.insert(key, false),
+            Effect::Put { key, kind, .. } => _ = there.insert(key, Some(kind)),
+            Effect::Remove { key } => _ = there.insert(key, None),
             Effect::Clear => {
                 there.clear();
                 cleared = true;
             }
-            Effect::Expire { key, .. } | Effect::Splice { key, .. } | Effect::Mark { key, .. } => {
+            Effect::Part { .. } => return Err(BadEffects("a part of a copy in a record")),
+            Effect::Expire { key, .. }
+            | Effect::Splice { key, .. }
+            | Effect::Fields { key, .. }
+            | Effect::Mark { key, .. } => {
                 let was_there = || {
-                    table
-                        .find(key)
-                        .is_some_and(|entry| !cleared || entry.mark().is_held())
+                    let entry = table.find(key)?;
+                    (!cleared || entry.mark().is_held()).then(|| entry.kind())
                 };
-                if !there.get(key).copied().unwrap_or_else(was_there) {
+                let kind = there.get(key).copied().unwrap_or_else(was_there);
+                let fits = match effect {
+                    Effect::Splice { .. } => kind == Some(Kind::String),
+                    Effect::Fields { .. } => kind == Some(Kind::Hash),
+                    _ => kind.is_some(),
+                };
+                if !fits {
                     return Err(BadEffects("a change of a key that is not there"));
                 }
             }
@@ -109,18 +174,80 @@ fn check(table: &SlotTable, effects: &[u8]) -> Result<(), BadEffects> {
     Ok(())
 }
 
+/// Appends an entry, or of one with a table the part from `from` on until there are about `end`
+/// bytes. Returns where the next part begins, if there is one.
+fn push_from(out: &mut Vec<u8>, entry: &Entry, from: u64, end: usize) -> Option<u64> {
+    let hash = match entry.hash() {
+        Some(hash) if !hash.is_packed() => hash,
+        // It was sent whole when the copy came by.
+        _ if from > 0 => return None,
+        _ => {
+            push_entry(out, entry);
+            return None;
+        }
+    };
+    let room = end.saturating_sub(out.len());
+    let mut part = Vec::new();
+    let mut next = Some(from << PART_SHIFT);
+    while let Some(position) = next.filter(|next| next >> PART_SHIFT == from || part.len() < room) {
+        next = hash.scan(position, |(field, value)| {
+            items::push_pair(&mut part, field, value);
+            if part.len() < room {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+    }
+    push_part(out, entry, Items::checked(&part), Items::NONE);
+    next.map(|position| position >> PART_SHIFT)
+}
+
+fn push_part(out: &mut Vec<u8>, entry: &Entry, set: Items<'_>, removed: Items<'_>) {
+    let part = Effect::Part {
+        key: entry.key(),
+        kind: entry.kind(),
+        set,
+        removed,
+        expires_at: entry.expires_at(),
+        mark: entry.mark(),
+    };
+    push(out, entry.version(), &part);
+}
+
 fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
+    push_with(out, entry, &entry.encoded());
+}
+
+fn push_with(out: &mut Vec<u8>, entry: &Entry, value: &[u8]) {
     push(
         out,
         entry.version(),
         &Effect::Put {
             key: entry.key(),
             kind: entry.kind(),
-            value: entry.value(),
+            value,
             expires_at: entry.expires_at(),
             mark: entry.mark(),
         },
     );
+}
+
+/// Of a hash, the order of its fields does not count.
+fn digest_of(entry: &Entry, scratch: &mut Vec<u8>) -> u64 {
+    let fields = entry.hash().map(|hash| {
+        hash.iter().fold(0, |sum: u64, (field, value)| {
+            scratch.clear();
+            items::push_pair(scratch, field, value);
+            sum.wrapping_add(digest(scratch))
+        })
+    });
+    scratch.clear();
+    match fields {
+        Some(sum) => push_with(scratch, entry, &sum.to_le_bytes()),
+        None => push_with(scratch, entry, entry.value()),
+    }
+    digest(scratch)
 }
 
 fn push(out: &mut Vec<u8>, version: Version, effect: &Effect<'_>) {

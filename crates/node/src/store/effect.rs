@@ -7,6 +7,7 @@ use cluster::Version;
 use cluster::replication::BadEffects;
 
 use super::entry::{Kind, Mark};
+use super::value::Items;
 
 /// The greatest length of a key or of a value: what Redis allows a string.
 pub const VALUE_BYTES_MAX: usize = 512 << 20;
@@ -20,7 +21,7 @@ pub enum Effect<'a> {
         key: &'a [u8],
         /// What the value is.
         kind: Kind,
-        /// The value's bytes.
+        /// The value's bytes: of a hash, its fields and values as [`Items`].
         value: &'a [u8],
         /// When it expires, in Unix milliseconds.
         expires_at: Option<u64>,
@@ -48,6 +49,30 @@ pub enum Effect<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// Fields of the key's hash. One that has none left is no more.
+    Fields {
+        /// The key.
+        key: &'a [u8],
+        /// Those that have another value, and it, in turn. None is named twice.
+        set: Items<'a>,
+        /// Those that are removed.
+        removed: Items<'a>,
+    },
+    /// In copies: as `Fields`, of a key that may not be there, or not whole.
+    Part {
+        /// The key.
+        key: &'a [u8],
+        /// What the value is.
+        kind: Kind,
+        /// Fields with their values, in turn.
+        set: Items<'a>,
+        /// Fields that are not there.
+        removed: Items<'a>,
+        /// When the key expires, in Unix milliseconds.
+        expires_at: Option<u64>,
+        /// How it stands to its database.
+        mark: Mark,
+    },
     /// The key stands so to its database.
     Mark {
         /// The key.
@@ -68,6 +93,8 @@ impl<'a> Effect<'a> {
             | Effect::Remove { key }
             | Effect::Expire { key, .. }
             | Effect::Splice { key, .. }
+            | Effect::Fields { key, .. }
+            | Effect::Part { key, .. }
             | Effect::Mark { key, .. } => Some(key),
             Effect::Clear => None,
         }
@@ -148,17 +175,19 @@ impl<'a> Iterator for Decoder<'a> {
     }
 }
 
-const OP_MASK: u8 = 0b0000_0111;
+const OP_MASK: u8 = 0b0011_1111;
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const EXPIRE: u8 = 3;
 const SPLICE: u8 = 4;
 const MARK: u8 = 5;
 const CLEAR: u8 = 6;
+const FIELDS: u8 = 7;
+const PART: u8 = 8;
 /// A time of expiry follows.
-const HAS_TIME: u8 = 0b0000_1000;
+const HAS_TIME: u8 = 0b0100_0000;
 /// A mark follows.
-const HAS_MARK: u8 = 0b0001_0000;
+const HAS_MARK: u8 = 0b1000_0000;
 
 const CLEAN: u8 = 1;
 const DIRTY: u8 = 2;
@@ -175,28 +204,39 @@ pub(super) fn push(out: &mut Vec<u8>, effect: &Effect<'_>) {
             mark,
         } => {
             out.reserve(key.len() + value.len() + 16);
-            let time = if expires_at.is_some() { HAS_TIME } else { 0 };
-            let marked = if mark == Mark::None { 0 } else { HAS_MARK };
-            out.extend_from_slice(&[PUT | time | marked, kind as u8]);
+            out.extend_from_slice(&[PUT | followed_by(expires_at, mark), kind as u8]);
             push_bytes(out, key);
             push_bytes(out, value);
-            if let Some(at) = expires_at {
-                push_number(out, at);
-            }
-            if mark != Mark::None {
-                push_mark(out, mark);
-            }
+            push_time_and_mark(out, expires_at, mark);
+        }
+        Effect::Fields { key, set, removed } => {
+            out.push(FIELDS);
+            push_bytes(out, key);
+            push_bytes(out, set.as_bytes());
+            push_bytes(out, removed.as_bytes());
+        }
+        Effect::Part {
+            key,
+            kind,
+            set,
+            removed,
+            expires_at,
+            mark,
+        } => {
+            out.extend_from_slice(&[PART | followed_by(expires_at, mark), kind as u8]);
+            push_bytes(out, key);
+            push_bytes(out, set.as_bytes());
+            push_bytes(out, removed.as_bytes());
+            push_time_and_mark(out, expires_at, mark);
         }
         Effect::Remove { key } => {
             out.push(REMOVE);
             push_bytes(out, key);
         }
         Effect::Expire { key, at } => {
-            out.push(EXPIRE | if at.is_some() { HAS_TIME } else { 0 });
+            out.push(EXPIRE | followed_by(at, Mark::None));
             push_bytes(out, key);
-            if let Some(at) = at {
-                push_number(out, at);
-            }
+            push_time_and_mark(out, at, Mark::None);
         }
         Effect::Splice { key, offset, bytes } => {
             out.reserve(key.len() + bytes.len() + 16);
@@ -206,14 +246,26 @@ pub(super) fn push(out: &mut Vec<u8>, effect: &Effect<'_>) {
             push_bytes(out, bytes);
         }
         Effect::Mark { key, mark } => {
-            out.push(MARK | if mark == Mark::None { 0 } else { HAS_MARK });
+            out.push(MARK | followed_by(None, mark));
             push_bytes(out, key);
-            if mark != Mark::None {
-                push_mark(out, mark);
-            }
+            push_time_and_mark(out, None, mark);
         }
         Effect::Clear => out.push(CLEAR),
     }
+}
+
+/// What follows an effect, as bits of its first byte.
+fn followed_by(time: Option<u64>, mark: Mark) -> u8 {
+    let time = if time.is_some() { HAS_TIME } else { 0 };
+    let marked = if mark == Mark::None { 0 } else { HAS_MARK };
+    time | marked
+}
+
+fn push_time_and_mark(out: &mut Vec<u8>, time: Option<u64>, mark: Mark) {
+    if let Some(at) = time {
+        push_number(out, at);
+    }
+    push_mark(out, mark);
 }
 
 pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
@@ -224,7 +276,7 @@ pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     push_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
@@ -284,7 +336,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], BadEffects> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], BadEffects> {
         let length = self.length()?;
         let split = self.0.split_at_checked(length);
         let (bytes, rest) = split.ok_or(BadEffects("a key or value is cut off"))?;
@@ -326,13 +378,47 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn kind(&mut self) -> Result<Kind, BadEffects> {
+        Kind::from_u8(self.byte()?).ok_or(BadEffects("an unknown kind"))
+    }
+
+    fn put(&mut self, op: u8) -> Result<Effect<'a>, BadEffects> {
+        let kind = self.kind()?;
+        let (key, value) = (self.bytes()?, self.bytes()?);
+        if kind == Kind::Hash && Items::read_pairs(value)?.is_empty() {
+            return Err(BadEffects("a hash without a field"));
+        }
+        Ok(Effect::Put {
+            key,
+            kind,
+            value,
+            expires_at: self.time_if(op)?,
+            mark: self.mark_if(op)?,
+        })
+    }
+
+    fn part(&mut self, op: u8) -> Result<Effect<'a>, BadEffects> {
+        let kind = self.kind()?;
+        if kind != Kind::Hash {
+            return Err(BadEffects("a part of a value that has none"));
+        }
+        Ok(Effect::Part {
+            kind,
+            key: self.bytes()?,
+            set: Items::read_pairs(self.bytes()?)?,
+            removed: Items::read(self.bytes()?)?,
+            expires_at: self.time_if(op)?,
+            mark: self.mark_if(op)?,
+        })
+    }
+
     pub(super) fn effect(&mut self) -> Result<Effect<'a>, BadEffects> {
         let op = self.byte()?;
         let allowed = match op & OP_MASK {
-            PUT => HAS_TIME | HAS_MARK,
+            PUT | PART => HAS_TIME | HAS_MARK,
             EXPIRE => HAS_TIME,
             MARK => HAS_MARK,
-            REMOVE | SPLICE | CLEAR => 0,
+            REMOVE | SPLICE | CLEAR | FIELDS => 0,
             _ => return Err(BadEffects("an unknown effect")),
         };
         if op & !OP_MASK & !allowed != 0 {
@@ -342,14 +428,10 @@ impl<'a> Reader<'a> {
             return Ok(Effect::Clear);
         }
         if op & OP_MASK == PUT {
-            let kind = Kind::from_u8(self.byte()?).ok_or(BadEffects("an unknown kind"))?;
-            return Ok(Effect::Put {
-                kind,
-                key: self.bytes()?,
-                value: self.bytes()?,
-                expires_at: self.time_if(op)?,
-                mark: self.mark_if(op)?,
-            });
+            return self.put(op);
+        }
+        if op & OP_MASK == PART {
+            return self.part(op);
         }
         let key = self.bytes()?;
         match op & OP_MASK {
@@ -361,6 +443,11 @@ impl<'a> Reader<'a> {
             MARK => Ok(Effect::Mark {
                 key,
                 mark: self.mark_if(op)?,
+            }),
+            FIELDS => Ok(Effect::Fields {
+                key,
+                set: Items::read_pairs(self.bytes()?)?,
+                removed: Items::read(self.bytes()?)?,
             }),
             _ => {
                 let (offset, bytes) = (self.length()?, self.bytes()?);

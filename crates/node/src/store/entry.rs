@@ -2,13 +2,19 @@
 //!
 //! A small entry is one allocation: header, key and value together. A value of more than
 //! [`COMPACT_BYTES_MAX`] has a buffer of its own with room to grow, so that appending to it does
-//! not copy it each time. An entry takes 16 bytes in its table either way.
+//! not copy it each time; one of many parts has a table. An entry takes 16 bytes in its table in
+//! any case.
 
 mod compact;
+mod parts;
+
+use std::borrow::Cow;
 
 use cluster::Version;
 
+use super::segments::Item;
 use super::size_class::rounded;
+use super::value::{FieldTable, Hash, Items};
 
 /// The greatest sum of key and value that is kept in one allocation with its header.
 pub const COMPACT_BYTES_MAX: usize = 4096;
@@ -21,6 +27,8 @@ pub enum Kind {
     String = 0,
     /// Of a database keyspace: it is known that there is no such key. Plain commands do not see it.
     Absent = 1,
+    /// A hash: fields with values, at least one.
+    Hash = 2,
 }
 
 impl Kind {
@@ -30,6 +38,7 @@ impl Kind {
         match self {
             Kind::String => "string",
             Kind::Absent => "none",
+            Kind::Hash => "hash",
         }
     }
 
@@ -37,6 +46,7 @@ impl Kind {
         match number {
             0 => Some(Kind::String),
             1 => Some(Kind::Absent),
+            2 => Some(Kind::Hash),
             _ => None,
         }
     }
@@ -116,8 +126,7 @@ pub struct Header {
 #[derive(Debug)]
 pub struct Entry(Form);
 
-/// Two boxes are 16 bytes: the variant lies in the pointer's niche. Further data types take the
-/// place of `Large` beside it, boxed as well.
+/// Two boxes are 16 bytes: the variant lies in the pointer's niche. There is room for one only.
 #[derive(Debug)]
 enum Form {
     Compact(Box<[u8]>),
@@ -128,11 +137,19 @@ enum Form {
 struct Large {
     header: Header,
     key: Box<[u8]>,
-    value: Vec<u8>,
+    value: Value,
+}
+
+/// A value beside its key. Further data types have their tables here.
+#[derive(Debug)]
+enum Value {
+    /// A string, or the parts of a packed value.
+    Bytes(Vec<u8>),
+    Hash(Box<FieldTable>),
 }
 
 impl Entry {
-    /// An entry with a copy of `key` and `value`.
+    /// An entry with a copy of `key` and `value`: a string, or the parts of a packed value.
     #[must_use]
     pub fn new(key: &[u8], value: &[u8], header: &Header) -> Entry {
         if key.len() + value.len() <= COMPACT_BYTES_MAX {
@@ -141,7 +158,7 @@ impl Entry {
         Entry(Form::Large(Box::new(Large {
             header: *header,
             key: key.into(),
-            value: value.to_vec(),
+            value: Value::Bytes(value.to_vec()),
         })))
     }
 
@@ -158,7 +175,8 @@ impl Entry {
         }
     }
 
-    /// The value: the bytes of a string, nothing where the key is absent.
+    /// The bytes of a string; nothing where the key is absent. Of other kinds see
+    /// [`Entry::hash`] and [`Entry::encoded`].
     #[must_use]
     #[inline]
     pub fn value(&self) -> &[u8] {
@@ -167,7 +185,40 @@ impl Entry {
                 let (start, length) = compact::key_place(bytes);
                 &bytes[start + length..]
             }
-            Form::Large(large) => &large.value,
+            Form::Large(large) => match &large.value {
+                Value::Bytes(bytes) => bytes,
+                Value::Hash(_) => &[],
+            },
+        }
+    }
+
+    /// The hash that the entry holds, if it holds one.
+    #[must_use]
+    pub fn hash(&self) -> Option<Hash<'_>> {
+        if self.kind() != Kind::Hash {
+            return None;
+        }
+        Some(match self.table() {
+            Some(table) => Hash::table(table),
+            None => Hash::packed(Items::checked(self.value())),
+        })
+    }
+
+    /// The value, of whatever kind, as effects carry it.
+    #[must_use]
+    pub fn encoded(&self) -> Cow<'_, [u8]> {
+        match self.table() {
+            Some(table) => Hash::table(table).pack(),
+            None => self.value().into(),
+        }
+    }
+
+    /// The length of [`Entry::encoded`].
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        match self.table() {
+            Some(table) => Hash::table(table).packed_bytes(),
+            None => self.value().len(),
         }
     }
 
@@ -263,7 +314,10 @@ impl Entry {
             Form::Large(large) => {
                 rounded(size_of::<Large>())
                     + rounded(large.key.len())
-                    + rounded(large.value.capacity())
+                    + match &large.value {
+                        Value::Bytes(bytes) => rounded(bytes.capacity()),
+                        Value::Hash(table) => table.allocated(),
+                    }
             }
         }
     }
@@ -326,8 +380,10 @@ impl Entry {
         let length = self.value().len().max(end);
         match &mut self.0 {
             Form::Large(large) => {
-                large.value.resize(length, 0);
-                large.value[offset..end].copy_from_slice(bytes);
+                if let Value::Bytes(value) = &mut large.value {
+                    value.resize(length, 0);
+                    value[offset..end].copy_from_slice(bytes);
+                }
             }
             Form::Compact(whole) => {
                 let (start, key_length) = compact::key_place(whole);
@@ -346,7 +402,8 @@ impl Entry {
         }
     }
 
-    fn set_header(&mut self, header: &Header) {
+    /// Gives the entry another header and leaves its value as it is.
+    pub(super) fn set_header(&mut self, header: &Header) {
         match &mut self.0 {
             Form::Large(large) => large.header = *header,
             Form::Compact(bytes) => {
@@ -359,6 +416,21 @@ impl Entry {
                 }
             }
         }
+    }
+}
+
+impl Item for Entry {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.key()
+    }
+
+    fn due_at(&self) -> Option<u64> {
+        self.due_at()
+    }
+
+    fn allocated(&self) -> usize {
+        self.allocated()
     }
 }
 

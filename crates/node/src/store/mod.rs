@@ -15,7 +15,9 @@ mod led;
 mod segments;
 mod size_class;
 mod slot;
+mod trash;
 pub mod tx;
+pub mod value;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,9 +32,11 @@ pub use led::LedSlots;
 pub use segments::POSITION_BITS;
 pub use size_class::rounded;
 pub use slot::{SlotTable, Tally};
-pub use tx::Tx;
+pub use tx::{Tx, WrongType};
+pub use value::{Hash, Items, Limits};
 
-use segments::Segments;
+use trash::Trash;
+use value::Making;
 
 /// What the slots of a node have in common. A clone is another handle of the same. As it is made
 /// it has no limit, evicts nothing, and is not keyed.
@@ -53,14 +57,9 @@ pub(crate) struct Shared {
     clock: AtomicU32,
     expired_keys: AtomicU64,
     evicted_keys: AtomicU64,
+    limits: Limits,
     /// Entries that no slot has any more and that are still to be given back.
     trash: Mutex<Vec<Trash>>,
-}
-
-#[derive(Debug)]
-struct Trash {
-    segments: Segments,
-    bytes: usize,
 }
 
 impl Store {
@@ -153,6 +152,12 @@ impl Store {
         found.is_some()
     }
 
+    /// Up to where values are packed.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
     /// Moves the eviction policy's clock. Whoever maintains the store calls this some times a
     /// second.
     pub fn tick(&self, now_unix_ms: u64) {
@@ -165,20 +170,21 @@ impl Store {
         self.shared.clock()
     }
 
-    /// Gives back memory of slots that were emptied or replaced, about `entries` entries of it.
-    /// Returns whether there is more. Takes no slot's lock.
-    pub fn sweep(&self, entries: usize) -> bool {
+    /// Gives back memory of slots that were emptied or replaced and of large values, about `items`
+    /// entries or fields of it. Returns whether there is more. Takes no slot's lock.
+    pub fn sweep(&self, items: usize) -> bool {
         let Some(mut trash) = self.shared.trash.lock().pop() else {
             return false;
         };
-        let (freed, done) = trash.segments.shed(entries);
-        let freed = if done { trash.bytes } else { freed };
-        trash.bytes -= freed;
+        let mut found = Vec::new();
+        let (freed, done) = trash.shed(items, &mut found);
+        let mut waiting = self.shared.trash.lock();
         if !done {
-            self.shared.trash.lock().push(trash);
+            waiting.push(trash);
         }
+        waiting.append(&mut found);
         self.shared.adjust(freed, 0);
-        !done || !self.shared.trash.lock().is_empty()
+        !waiting.is_empty()
     }
 }
 
@@ -223,12 +229,26 @@ impl Shared {
         }
     }
 
-    /// Takes over what a slot has emptied itself of; it counts until [`Store::sweep`] frees it.
-    fn discard(&self, segments: Segments, entry_bytes: usize) {
-        let bytes = entry_bytes + segments.bytes();
-        if bytes > 0 {
-            self.adjust(0, bytes);
-            self.trash.lock().push(Trash { segments, bytes });
+    fn making(&self) -> Making<'_> {
+        let hasher = self.hasher.get();
+        Making {
+            hasher: hasher.expect("slots are placed when the cluster is known"),
+            limits: &self.limits,
+        }
+    }
+
+    /// Takes over what a slot has got rid of; it counts until [`Store::sweep`] frees it.
+    fn discard(&self, trash: Trash) {
+        if trash.bytes() > 0 {
+            self.adjust(0, trash.bytes());
+            self.trash.lock().push(trash);
+        }
+    }
+
+    /// Gives back an entry that a slot has no more: at once, unless that takes long.
+    fn drop_entry(&self, entry: Entry) {
+        if let Some(trash) = Trash::of_value(entry) {
+            self.discard(trash);
         }
     }
 }

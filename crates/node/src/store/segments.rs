@@ -12,12 +12,15 @@ mod segment;
 
 use std::ops::ControlFlow;
 
-use super::entry::Entry;
 use super::size_class::rounded;
-use segment::{Segment, position_of, spread};
+pub(super) use segment::position_of;
+use segment::{Segment, spread};
 
 /// A full segment: what a table of 256 buckets holds.
 const SEGMENT_ENTRIES_MAX: usize = 224;
+const SEGMENT_BUCKETS: usize = 256;
+/// How many buckets are tried for a random entry, before any will do.
+const DRAWS_MAX: usize = 256;
 /// Two neighbours that have fewer together are merged.
 const MERGE_ENTRIES_MAX: usize = SEGMENT_ENTRIES_MAX / 4;
 /// With this many top bits used up a segment grows instead; no table gets there (2^24 segments).
@@ -30,6 +33,18 @@ const WALK_SEGMENTS_MAX: usize = 64;
 pub const POSITION_BITS: u32 = 39;
 const POSITION_SHIFT: u32 = u64::BITS - POSITION_BITS;
 
+/// What a table holds: the entries of a slot, the fields of a hash.
+pub(super) trait Item: std::fmt::Debug {
+    /// By what it is found; it never changes.
+    fn key(&self) -> &[u8];
+
+    /// From when on it may go by itself.
+    fn due_at(&self) -> Option<u64>;
+
+    /// What the allocator sets aside for it, its place in the table not counted.
+    fn allocated(&self) -> usize;
+}
+
 /// Where an entry lies, until the table changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -38,30 +53,30 @@ pub(super) struct Place {
 }
 
 #[derive(Debug)]
-pub(super) struct Segments {
-    form: Form,
+pub(super) struct Segments<T> {
+    form: Form<T>,
     /// What the segments' own tables take.
     tables_bytes: usize,
 }
 
 #[derive(Debug)]
-enum Form {
-    One(Segment),
-    Many(Box<Directory>),
+enum Form<T> {
+    One(Segment<T>),
+    Many(Box<Directory<T>>),
 }
 
 #[derive(Debug)]
-struct Directory {
+struct Directory<T> {
     /// By how many top bits the index is addressed; at least 1.
     depth: u8,
     /// How many segments use all of them.
     deepest: usize,
     index: Vec<u32>,
-    segments: Vec<Segment>,
+    segments: Vec<Segment<T>>,
 }
 
-impl Segments {
-    pub(super) const fn new() -> Segments {
+impl<T: Item> Segments<T> {
+    pub(super) const fn new() -> Segments<T> {
         Segments {
             form: Form::One(Segment::new()),
             tables_bytes: 0,
@@ -90,7 +105,7 @@ impl Segments {
 
     /// The entry at a place that [`Segments::locate`] gave, the table unchanged since.
     #[inline]
-    pub(super) fn at(&self, place: Place) -> &Entry {
+    pub(super) fn at(&self, place: Place) -> &T {
         let table = &self.segment(place.segment as usize).table;
         table
             .get_bucket(place.bucket as usize)
@@ -99,7 +114,7 @@ impl Segments {
 
     /// As [`Segments::at`]; only the entry's key must stay as it is.
     #[inline]
-    pub(super) fn at_mut(&mut self, place: Place) -> &mut Entry {
+    pub(super) fn at_mut(&mut self, place: Place) -> &mut T {
         let table = &mut self.segment_mut(place.segment as usize).table;
         table
             .get_bucket_mut(place.bucket as usize)
@@ -113,7 +128,7 @@ impl Segments {
     }
 
     /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry, hash_of: &impl Fn(&[u8]) -> u64) {
+    pub(super) fn insert(&mut self, hash: u64, entry: T, hash_of: &impl Fn(&[u8]) -> u64) {
         let mut index = self.index_of(hash);
         while self.segment(index).is_full() {
             self.split(index, hash_of);
@@ -131,7 +146,7 @@ impl Segments {
     }
 
     /// Takes out the entry at a place; its table shrinks when it has become much too large.
-    pub(super) fn remove(&mut self, place: Place, hash_of: &impl Fn(&[u8]) -> u64) -> Entry {
+    pub(super) fn remove(&mut self, place: Place, hash_of: &impl Fn(&[u8]) -> u64) -> T {
         let index = place.segment as usize;
         let segment = self.segment_mut(index);
         let before = segment.bytes();
@@ -160,7 +175,7 @@ impl Segments {
         &self,
         mut position: u64,
         hash_of: &impl Fn(&[u8]) -> u64,
-        mut visit: impl FnMut(&Entry) -> ControlFlow<()>,
+        mut visit: impl FnMut(&T) -> ControlFlow<()>,
     ) -> Option<u64> {
         let mut found: Vec<(u64, usize)> = Vec::new();
         for _ in 0..WALK_SEGMENTS_MAX {
@@ -204,7 +219,7 @@ impl Segments {
         mut position: u64,
         now: u64,
         budget: &mut usize,
-        mut show: impl FnMut(&Entry),
+        mut show: impl FnMut(&T),
     ) -> Option<u64> {
         while position < 1 << POSITION_BITS {
             if *budget == 0 {
@@ -234,7 +249,7 @@ impl Segments {
     }
 
     /// Shows up to `count` entries from a random place on, all of one segment.
-    pub(super) fn sample(&self, random: u64, count: usize, mut visit: impl FnMut(&Entry)) {
+    pub(super) fn sample(&self, random: u64, count: usize, mut visit: impl FnMut(&T)) {
         let mut start = random;
         for _ in 0..WALK_SEGMENTS_MAX {
             let segment = self.segment(self.index_of(start));
@@ -252,7 +267,7 @@ impl Segments {
     }
 
     /// All entries, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let segments = match &self.form {
             Form::One(segment) => std::slice::from_ref(segment),
             Form::Many(directory) => &directory.segments[..],
@@ -260,9 +275,9 @@ impl Segments {
         segments.iter().flat_map(|segment| segment.table.iter())
     }
 
-    /// Drops segments until about `entries` entries are gone; of use to nobody afterwards. Returns
-    /// what they took, and whether all is gone.
-    pub(super) fn shed(&mut self, entries: usize) -> (usize, bool) {
+    /// Takes segments out until about `entries` entries are gone, each handed to `take`; of use to
+    /// nobody afterwards. Returns what the segments' own tables took, and whether all is gone.
+    pub(super) fn shed(&mut self, entries: usize, mut take: impl FnMut(T)) -> (usize, bool) {
         let (mut freed, mut gone) = (0, 0);
         while gone < entries {
             let segment = match &mut self.form {
@@ -276,9 +291,34 @@ impl Segments {
             }
             gone += segment.table.len().max(1);
             freed += segment.bytes();
-            freed += segment.table.iter().map(Entry::allocated).sum::<usize>();
+            segment.table.into_iter().for_each(&mut take);
         }
         (freed, false)
+    }
+
+    /// One entry, each as likely as any other unless the table is all but empty; `random` gives
+    /// numbers.
+    pub(super) fn draw(&self, mut random: impl FnMut() -> u64) -> Option<&T> {
+        let segments = match &self.form {
+            Form::One(segment) => std::slice::from_ref(segment),
+            Form::Many(directory) => &directory.segments[..],
+        };
+        // What is drawn is a bucket of all that there could be, until one is drawn that is taken.
+        for _ in 0..DRAWS_MAX {
+            let drawn = random();
+            let segment = &segments[(drawn >> 32) as usize % segments.len()];
+            let buckets = segment.table.num_buckets().max(SEGMENT_BUCKETS);
+            let found = segment.table.get_bucket(drawn as u32 as usize % buckets);
+            if found.is_some() {
+                return found;
+            }
+        }
+        segments
+            .iter()
+            .cycle()
+            .skip(random() as usize % segments.len())
+            .take(segments.len())
+            .find_map(|segment| segment.table.iter().next())
     }
 
     #[inline]
@@ -290,7 +330,7 @@ impl Segments {
     }
 
     #[inline]
-    fn segment(&self, index: usize) -> &Segment {
+    fn segment(&self, index: usize) -> &Segment<T> {
         match &self.form {
             Form::One(segment) => segment,
             Form::Many(directory) => &directory.segments[index],
@@ -298,7 +338,7 @@ impl Segments {
     }
 
     #[inline]
-    fn segment_mut(&mut self, index: usize) -> &mut Segment {
+    fn segment_mut(&mut self, index: usize) -> &mut Segment<T> {
         match &mut self.form {
             Form::One(segment) => segment,
             Form::Many(directory) => &mut directory.segments[index],
@@ -337,11 +377,11 @@ impl Segments {
     }
 }
 
-impl Directory {
+impl<T: Item> Directory<T> {
     fn bytes(&self) -> usize {
-        rounded(size_of::<Directory>())
+        rounded(size_of::<Directory<T>>())
             + rounded(self.index.capacity() * size_of::<u32>())
-            + rounded(self.segments.capacity() * size_of::<Segment>())
+            + rounded(self.segments.capacity() * size_of::<Segment<T>>())
     }
 
     #[inline]

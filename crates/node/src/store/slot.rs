@@ -14,12 +14,14 @@ use super::absence::Absences;
 use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::{Entry, Header, Kind, Mark};
 use super::segments::{Place, Segments};
+use super::trash::Trash;
+use super::value::{Items, Making};
 
 /// The entries of one slot.
 #[derive(Debug)]
 pub struct SlotTable {
     pub(super) shared: Arc<Shared>,
-    segments: Segments,
+    segments: Segments<Entry>,
     tally: Tally,
     absences: Option<Box<Absences>>,
     newest: Version,
@@ -60,6 +62,10 @@ impl SlotTable {
 
     pub(super) fn scratch_bytes_max(&self) -> usize {
         self.shared.scratch_bytes_max()
+    }
+
+    pub(super) fn making(&self) -> Making<'_> {
+        self.shared.making()
     }
 
     /// How many entries of which sort there are.
@@ -198,17 +204,7 @@ impl SlotTable {
                 expires_at,
                 mark,
             } => {
-                self.put(
-                    key,
-                    value,
-                    Header {
-                        version,
-                        expires_at,
-                        access: 0,
-                        kind,
-                        mark,
-                    },
-                );
+                self.put(key, value, header(version, kind, (expires_at, mark)));
             }
             Effect::Remove { key } => self.remove(key),
             Effect::Expire { key, at } => {
@@ -217,7 +213,28 @@ impl SlotTable {
             Effect::Mark { key, mark } => {
                 self.change(key, version, |entry| entry.set_mark(mark))?;
             }
+            Effect::Fields { key, set, removed } => {
+                let header = self.hash_at(key)?;
+                self.change_fields(key, (set, removed), &Header { version, ..header });
+            }
+            Effect::Part {
+                key,
+                kind,
+                set,
+                removed,
+                expires_at,
+                mark,
+            } => {
+                let header = header(version, kind, (expires_at, mark));
+                self.take_part(key, (set, removed), header);
+            }
             Effect::Splice { key, offset, bytes } => {
+                if self
+                    .find(key)
+                    .is_some_and(|entry| entry.kind() != Kind::String)
+                {
+                    return Err(BadEffects("bytes within what is no string"));
+                }
                 if offset.saturating_add(bytes.len()) > VALUE_BYTES_MAX {
                     return Err(BadEffects("a value above 512 MiB"));
                 }
@@ -232,18 +249,27 @@ impl SlotTable {
 
     fn put(&mut self, key: &[u8], value: &[u8], mut header: Header) {
         let hash = self.hash(key);
-        let (policy, clock) = (self.shared.policy(), self.shared.clock());
+        let shared = &*self.shared;
+        let (policy, clock) = (shared.policy(), shared.clock());
         if let Some(place) = self.segments.locate(hash, key) {
-            self.change_at(place, |entry| {
+            let mut old = None;
+            change_at(&mut self.segments, &mut self.tally, place, |entry| {
                 header.access = policy.on_access(entry.access(), clock);
-                entry.replace(value, &header);
+                if header.kind == Kind::Hash || entry.kind() == Kind::Hash {
+                    let new = Entry::made(key, value, &header, shared.making());
+                    old = Some(std::mem::replace(entry, new));
+                } else {
+                    entry.replace(value, &header);
+                }
             });
+            if let Some(old) = old {
+                shared.drop_entry(old);
+            }
             return;
         }
         header.access = policy.on_insert(clock);
-        let entry = Entry::new(key, value, &header);
+        let entry = Entry::made(key, value, &header, shared.making());
         self.tally += Tally::of(&entry);
-        let shared = &self.shared;
         self.segments
             .insert(hash, entry, &|key: &[u8]| shared.hash(key));
     }
@@ -255,6 +281,7 @@ impl SlotTable {
         let shared = &self.shared;
         let entry = self.segments.remove(place, &|key: &[u8]| shared.hash(key));
         self.tally -= Tally::of(&entry);
+        shared.drop_entry(entry);
     }
 
     fn change(
@@ -266,20 +293,43 @@ impl SlotTable {
         let place = self
             .locate(key)
             .ok_or(BadEffects("a change of a key that is not there"))?;
-        self.change_at(place, |entry| {
+        change_at(&mut self.segments, &mut self.tally, place, |entry| {
             change(entry);
             entry.set_version(version);
         });
         Ok(())
     }
 
-    fn change_at(&mut self, place: Place, change: impl FnOnce(&mut Entry)) {
-        let entry = self.segments.at_mut(place);
-        self.tally -= Tally::of(entry);
-        change(entry);
-        self.tally += Tally::of(entry);
-        if let Some(at) = entry.due_at() {
-            self.segments.note_due(place, at);
+    /// The header of a hash.
+    fn hash_at(&self, key: &[u8]) -> Result<Header, BadEffects> {
+        match self.find(key).map(Entry::header) {
+            Some(header) if header.kind == Kind::Hash => Ok(header),
+            _ => Err(BadEffects("a field of what is no hash")),
+        }
+    }
+
+    /// Takes a part of a hash that may not be there, or not whole.
+    fn take_part(&mut self, key: &[u8], parts: (Items<'_>, Items<'_>), header: Header) {
+        if self.hash_at(key).is_err() {
+            self.put(key, parts.0.as_bytes(), header);
+        }
+        self.change_fields(key, parts, &header);
+    }
+
+    /// Sets and removes fields of a hash that is there. One without a field is no more.
+    fn change_fields(&mut self, key: &[u8], (set, removed): (Items<'_>, Items<'_>), to: &Header) {
+        let place = self.locate(key).expect("the caller has found the hash");
+        let making = self.shared.making();
+        change_at(&mut self.segments, &mut self.tally, place, |entry| {
+            if !set.is_empty() {
+                entry.set_fields(set, making);
+            }
+            entry.remove_fields(removed);
+            let access = entry.access();
+            entry.set_header(&Header { access, ..*to });
+        });
+        if self.segments.at(place).encoded_bytes() == 0 {
+            self.remove(key);
         }
     }
 
@@ -289,16 +339,14 @@ impl SlotTable {
         let mut held = Vec::new();
         if self.tally.dirty + self.tally.in_doubt > 0 {
             let kept = old.iter().filter(|entry| entry.mark().is_held());
-            held.extend(
-                kept.map(|entry| (entry.key().to_vec(), entry.value().to_vec(), entry.header())),
-            );
+            held.extend(kept.map(Entry::duplicate));
         }
-        self.shared.discard(old, self.tally.entry_bytes);
+        let trash = Trash::of_slot(old, self.tally.entry_bytes);
+        self.shared.discard(trash);
         self.tally = Tally::default();
-        for (key, value, header) in held {
-            let entry = Entry::new(&key, &value, &header);
+        for entry in held {
             self.tally += Tally::of(&entry);
-            let (hash, shared) = (self.hash(&key), &self.shared);
+            let (hash, shared) = (self.hash(entry.key()), &self.shared);
             self.segments
                 .insert(hash, entry, &|key: &[u8]| shared.hash(key));
         }
@@ -314,11 +362,38 @@ impl SlotTable {
     }
 }
 
+fn header(version: Version, kind: Kind, (expires_at, mark): (Option<u64>, Mark)) -> Header {
+    Header {
+        version,
+        expires_at,
+        access: 0,
+        kind,
+        mark,
+    }
+}
+
+/// Changes an entry but for its key, and counts what it takes.
+fn change_at(
+    segments: &mut Segments<Entry>,
+    tally: &mut Tally,
+    place: Place,
+    change: impl FnOnce(&mut Entry),
+) {
+    let entry = segments.at_mut(place);
+    *tally -= Tally::of(entry);
+    change(entry);
+    *tally += Tally::of(entry);
+    if let Some(at) = entry.due_at() {
+        segments.note_due(place, at);
+    }
+}
+
 impl Drop for SlotTable {
     /// A table is dropped under its slot's lock when a copy replaces it, so the entries go later.
     fn drop(&mut self) {
         let segments = std::mem::replace(&mut self.segments, Segments::new());
-        self.shared.discard(segments, self.tally.entry_bytes);
+        let trash = Trash::of_slot(segments, self.tally.entry_bytes);
+        self.shared.discard(trash);
         self.shared.adjust(self.reported_bytes, 0);
     }
 }

@@ -8,6 +8,8 @@ use super::effect::{Effect, Effects};
 use super::tx::{Expiry, Role};
 use super::*;
 
+mod hash;
+
 fn store() -> Store {
     Store::new([1, 2, 3, 4])
 }

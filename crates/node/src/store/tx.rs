@@ -7,6 +7,7 @@
 //! command sees its own writes, the table stays as it is, and the outcome says what would have
 //! happened. So a cache mode learns what a command wants before the database has agreed.
 
+mod hash;
 mod overlay;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,10 @@ pub enum Expiry {
     /// The key expires then, in Unix milliseconds.
     At(u64),
 }
+
+/// The key holds another data type than the one asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
 
 /// Whether the end of a key with an entry of this definition is told to its database.
 pub type Tells<'a> = &'a dyn Fn(u32) -> bool;
@@ -112,14 +117,14 @@ impl<'a> Tx<'a> {
         self
     }
 
-    /// Lays a value, or that there is none, over what the table has for the key, if anything. It
-    /// counts as written.
+    /// Lays a value (as effects carry it), or that there is none, over what the table has for the
+    /// key, if anything. It counts as written.
     ///
     /// # Panics
     /// Without an overlay.
     pub fn lay(&mut self, key: &[u8], value: Option<(Kind, &[u8], Option<u64>)>) {
         let overlay = self.overlay.as_mut().expect("a value is laid on one");
-        overlay.lay(key, value);
+        overlay.lay(key, value, self.table.making());
     }
 
     /// Says of which definitions a database is told that a key's time is over: of all, otherwise.
@@ -169,13 +174,15 @@ impl<'a> Tx<'a> {
     }
 
     /// The string at a key. Counts as a use of it.
-    pub fn string(&mut self, key: &[u8]) -> Option<&[u8]> {
-        let found = self.live(key)?;
-        self.use_entry(found);
-        Some(self.at(found, key).value())
+    ///
+    /// # Errors
+    /// If the key holds something else.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, WrongType> {
+        let entry = self.of_kind(key, Kind::String)?;
+        Ok(entry.map(Entry::value))
     }
 
-    /// The strings at these keys. Counts as a use of each.
+    /// The strings at these keys; what is none counts as missing. Counts as a use of each.
     pub fn strings<'k>(
         &mut self,
         keys: impl Iterator<Item = &'k [u8]> + Clone,
@@ -187,8 +194,11 @@ impl<'a> Tx<'a> {
             }
         }
         let this = &*self;
-        keys.map(|key| this.present(key).map(Entry::value))
-            .collect()
+        let string = |key| {
+            let entry = this.present(key)?;
+            (entry.kind() == Kind::String).then(|| entry.value())
+        };
+        keys.map(string).collect()
     }
 
     /// What a key holds. Does not count as a use.
@@ -349,6 +359,18 @@ impl<'a> Tx<'a> {
             }
         }
         next
+    }
+
+    /// The entry of a key that holds this data type. Counts as a use of it.
+    fn of_kind(&mut self, key: &[u8], kind: Kind) -> Result<Option<&Entry>, WrongType> {
+        let Some(found) = self.live(key) else {
+            return Ok(None);
+        };
+        if self.at(found, key).kind() != kind {
+            return Err(WrongType);
+        }
+        self.use_entry(found);
+        Ok(Some(self.at(found, key)))
     }
 
     /// Finds a key that a plain command sees. At the primary, one past its time is removed.

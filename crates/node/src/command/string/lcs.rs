@@ -9,8 +9,11 @@ use crate::store::Tx;
 /// `LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN]`
 pub(in crate::command) fn lcs<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (first, second) = (args.key()?, args.key()?);
-    let first = copied(tx, first).unwrap_or_default();
-    let second = copied(tx, second).unwrap_or_default();
+    let (first, second) = (copied(tx, first), copied(tx, second));
+    let (Ok(first), Ok(second)) = (first, second) else {
+        return Err("ERR The specified keys must contain string values".into());
+    };
+    let (first, second) = (first.unwrap_or_default(), second.unwrap_or_default());
     let (mut length_alone, mut places, mut with_length, mut least) = (false, false, false, 0);
     while !args.is_empty() {
         if args.option("idx") {

@@ -15,13 +15,13 @@ use bytes::Bytes;
 use super::Args;
 use crate::error::CommandError;
 use crate::resp::{REPLY_BYTES_MAX, REPLY_TOO_LONG, Reply};
-use crate::store::Tx;
+use crate::store::{Tx, WrongType};
 
 type Answer<'t> = Result<Reply<'t>, CommandError>;
 
 /// `GET key`
 pub(super) fn get<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
-    Ok(Reply::bulk_or_null(tx.string(args.key()?)))
+    Ok(Reply::bulk_or_null(tx.string(args.key()?)?))
 }
 
 /// `MGET key [key …]`
@@ -39,7 +39,7 @@ pub(super) fn mget<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
 /// `GETDEL key`
 pub(super) fn getdel<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let key = args.key()?;
-    let value = copied(tx, key);
+    let value = copied(tx, key)?;
     if value.is_some() {
         tx.remove(key);
     }
@@ -47,8 +47,8 @@ pub(super) fn getdel<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> 
 }
 
 /// The string at a key, for a reply that outlives a change of it.
-fn copied(tx: &mut Tx<'_>, key: &[u8]) -> Option<Bytes> {
-    tx.string(key).map(Bytes::copy_from_slice)
+fn copied(tx: &mut Tx<'_>, key: &[u8]) -> Result<Option<Bytes>, WrongType> {
+    Ok(tx.string(key)?.map(Bytes::copy_from_slice))
 }
 
 fn bulk_or_null<'t>(value: Option<Bytes>) -> Reply<'t> {

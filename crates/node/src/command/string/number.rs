@@ -38,7 +38,7 @@ pub(in crate::command) fn decrby<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) ->
 pub(in crate::command) fn incrbyfloat<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (key, increment) = (args.key()?, args.bytes()?);
     let number = |text| LongDouble::parse(text).ok_or(CommandError::NotFloat);
-    let value = number(tx.string(key).unwrap_or(b"0"))?;
+    let value = number(tx.string(key)?.unwrap_or(b"0"))?;
     let sum = value.checked_add(number(increment)?);
     let sum = sum
         .ok_or("ERR increment would produce NaN or Infinity")?
@@ -49,7 +49,7 @@ pub(in crate::command) fn incrbyfloat<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_
 
 fn add<'t>(tx: &mut Tx<'_>, key: &[u8], increment: i64) -> Answer<'t> {
     let value = tx
-        .string(key)
+        .string(key)?
         .map_or(Some(0), integer)
         .ok_or(CommandError::NotInteger)?;
     let sum = value

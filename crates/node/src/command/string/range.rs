@@ -10,7 +10,7 @@ use crate::store::effect::VALUE_BYTES_MAX;
 /// `APPEND key value`
 pub(in crate::command) fn append<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (key, value) = (args.key()?, args.bytes()?);
-    let old = tx.string(key).map(<[u8]>::len);
+    let old = tx.string(key)?.map(<[u8]>::len);
     let length = old.unwrap_or(0);
     check_length(length, value.len())?;
     if old.is_none() || !value.is_empty() {
@@ -21,7 +21,7 @@ pub(in crate::command) fn append<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) ->
 
 /// `STRLEN key`
 pub(in crate::command) fn strlen<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
-    let length = tx.string(args.key()?).map_or(0, <[u8]>::len);
+    let length = tx.string(args.key()?)?.map_or(0, <[u8]>::len);
     Ok(count(length))
 }
 
@@ -30,7 +30,7 @@ pub(in crate::command) fn setrange<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) 
     let (key, offset, value) = (args.key()?, args.int()?, args.bytes()?);
     let offset =
         usize::try_from(offset).map_err(|_| CommandError::from("ERR offset is out of range"))?;
-    let length = tx.string(key).map_or(0, <[u8]>::len);
+    let length = tx.string(key)?.map_or(0, <[u8]>::len);
     if value.is_empty() {
         return Ok(count(length));
     }
@@ -42,7 +42,7 @@ pub(in crate::command) fn setrange<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) 
 /// `GETRANGE key start end`, also called `SUBSTR`
 pub(in crate::command) fn getrange<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (key, start, end) = (args.key()?, args.int()?, args.int()?);
-    let value = tx.string(key).unwrap_or_default();
+    let value = tx.string(key)?.unwrap_or_default();
     Ok(Reply::Slice(part(value, start, end)))
 }
 

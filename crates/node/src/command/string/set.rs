@@ -17,7 +17,7 @@ pub(in crate::command) fn set<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> An
         Time::Keep => Expiry::Keep,
         Time::At(moment) => Expiry::At(moment.unix_ms(tx.now_unix_ms(), args.command())?),
     };
-    let old = if options.get { copied(tx, key) } else { None };
+    let old = if options.get { copied(tx, key)? } else { None };
     let wanted = match options.only_if {
         OnlyIf::Any => true,
         OnlyIf::Missing => !tx.exists(key),
@@ -63,7 +63,7 @@ fn set_for<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>, unit: fn(i64) -> Moment)
 /// `GETSET key value`
 pub(in crate::command) fn getset<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let (key, value) = (args.key()?, args.bytes()?);
-    let old = copied(tx, key);
+    let old = copied(tx, key)?;
     tx.set(key, value, Expiry::Never);
     Ok(bulk_or_null(old))
 }
@@ -79,7 +79,7 @@ pub(in crate::command) fn getex<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> 
             return Err(CommandError::Syntax);
         }
     }
-    let Some(value) = copied(tx, key) else {
+    let Some(value) = copied(tx, key)? else {
         return Ok(Reply::Null);
     };
     if let Some(moment) = given.moment()? {

@@ -33,6 +33,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         ("connection", super::connection::ROWS),
         ("database", super::database::ROWS),
         ("generic", super::generic::ROWS),
+        ("hash", super::hash::ROWS),
         ("server", super::server::ROWS),
         ("string", super::string::ROWS),
     ])

@@ -8,6 +8,7 @@ mod cluster;
 mod connection;
 mod database;
 mod generic;
+mod hash;
 mod index;
 mod keys;
 mod server;
@@ -345,6 +346,8 @@ pub mod acl {
     pub const WRITE: u32 = 1 << 2;
     /// Strings.
     pub const STRING: u32 = 1 << 6;
+    /// Hashes.
+    pub const HASH: u32 = 1 << 7;
     /// Publish/subscribe.
     pub const PUBSUB: u32 = 1 << 12;
     /// For operators.
@@ -361,10 +364,11 @@ pub mod acl {
     pub const CONNECTION: u32 = 1 << 18;
 
     /// The names that `COMMAND` shows, in Redis's order.
-    pub const NAMES: [(u32, &str); 11] = [
+    pub const NAMES: [(u32, &str); 12] = [
         (KEYSPACE, "@keyspace"),
         (READ, "@read"),
         (WRITE, "@write"),
+        (HASH, "@hash"),
         (STRING, "@string"),
         (PUBSUB, "@pubsub"),
         (ADMIN, "@admin"),

@@ -2,13 +2,12 @@
 
 use hashbrown::HashTable;
 
-use super::{DEPTH_MAX, POSITION_BITS, POSITION_SHIFT, SEGMENT_ENTRIES_MAX};
-use crate::store::entry::Entry;
+use super::{DEPTH_MAX, Item, POSITION_BITS, POSITION_SHIFT, SEGMENT_ENTRIES_MAX};
 use crate::store::size_class::rounded;
 
 #[derive(Debug)]
-pub(super) struct Segment {
-    pub(super) table: HashTable<Entry>,
+pub(super) struct Segment<T> {
+    pub(super) table: HashTable<T>,
     /// No entry is due before this.
     pub(super) soonest: u64,
     /// The least hash that belongs here.
@@ -17,8 +16,8 @@ pub(super) struct Segment {
     pub(super) depth: u8,
 }
 
-impl Segment {
-    pub(super) const fn new() -> Segment {
+impl<T: Item> Segment<T> {
+    pub(super) const fn new() -> Segment<T> {
         Segment {
             table: HashTable::new(),
             soonest: u64::MAX,
@@ -41,11 +40,11 @@ impl Segment {
     }
 
     /// Moves the upper half of the hashes into a segment of their own.
-    pub(super) fn split(&mut self, hash_of: &impl Fn(&[u8]) -> u64) -> Segment {
+    pub(super) fn split(&mut self, hash_of: &impl Fn(&[u8]) -> u64) -> Segment<T> {
         let bit = 1_u64 << (u64::BITS - 1 - u32::from(self.depth));
         self.depth += 1;
         let mut upper = HashTable::with_capacity(self.table.len() / 2);
-        let hasher = |entry: &Entry| spread(hash_of(entry.key()));
+        let hasher = |entry: &T| spread(hash_of(entry.key()));
         for entry in self
             .table
             .extract_if(|entry| hash_of(entry.key()) & bit != 0)
@@ -62,8 +61,8 @@ impl Segment {
     }
 
     /// Takes the entries of the neighbour above.
-    pub(super) fn absorb(&mut self, upper: Segment, hash_of: &impl Fn(&[u8]) -> u64) {
-        let hasher = |entry: &Entry| spread(hash_of(entry.key()));
+    pub(super) fn absorb(&mut self, upper: Segment<T>, hash_of: &impl Fn(&[u8]) -> u64) {
+        let hasher = |entry: &T| spread(hash_of(entry.key()));
         self.table.reserve(upper.table.len(), hasher);
         for entry in upper.table {
             self.table.insert_unique(hasher(&entry), entry, hasher);
@@ -73,7 +72,7 @@ impl Segment {
     }
 
     /// Shows what is due before `now`; returns when the first of the others is due.
-    pub(super) fn show_due(&self, now: u64, show: &mut impl FnMut(&Entry)) -> u64 {
+    pub(super) fn show_due(&self, now: u64, show: &mut impl FnMut(&T)) -> u64 {
         let mut soonest = u64::MAX;
         for entry in &self.table {
             match entry.due_at() {

@@ -4,7 +4,7 @@ use cluster::Version;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::entry::{Header, Kind, Mark};
+use crate::store::entry::{Entry, Header, Kind, Mark};
 
 /// A hash that spreads well enough and needs no seed.
 fn hash_of(key: &[u8]) -> u64 {
@@ -26,11 +26,11 @@ fn entry(key: &[u8], expires_at: Option<u64>) -> Entry {
     Entry::new(key, b"", &header)
 }
 
-fn insert(segments: &mut Segments, key: &[u8]) {
+fn insert(segments: &mut Segments<Entry>, key: &[u8]) {
     segments.insert(hash_of(key), entry(key, None), &hash_of);
 }
 
-fn remove(segments: &mut Segments, key: &[u8]) {
+fn remove(segments: &mut Segments<Entry>, key: &[u8]) {
     let place = segments.locate(hash_of(key), key).expect("it was inserted");
     assert_eq!(segments.remove(place, &hash_of).key(), key);
 }
@@ -40,7 +40,7 @@ fn number(number: u32) -> [u8; 4] {
 }
 
 /// What [`Segments::bytes`] keeps up to date, counted anew.
-fn tables_bytes(segments: &Segments) -> usize {
+fn tables_bytes(segments: &Segments<Entry>) -> usize {
     match &segments.form {
         Form::One(segment) => segment.bytes(),
         Form::Many(directory) => directory.segments.iter().map(Segment::bytes).sum(),

@@ -7,6 +7,10 @@ use cluster::Version;
 use crate::store::effect::Effect;
 use crate::store::entry::{Entry, Header, Kind, Mark};
 use crate::store::slot::SlotTable;
+use crate::store::value::Making;
+
+/// A value as effects carry it, and when it expires.
+pub(super) type Laid<'a> = (Kind, &'a [u8], Option<u64>);
 
 /// The entries that a command on an overlay wrote; `None` where it removed one.
 #[derive(Debug, Default)]
@@ -23,21 +27,22 @@ impl Overlay {
     }
 
     /// Lays a value, or that there is none, over whatever there is.
-    pub(super) fn lay(&mut self, key: &[u8], value: Option<(Kind, &[u8], Option<u64>)>) {
+    pub(super) fn lay(&mut self, key: &[u8], value: Option<Laid<'_>>, making: Making<'_>) {
         let entry = value.map(|(kind, value, expires_at)| {
-            let (version, mark) = (Version::ZERO, Mark::None);
-            put(key, value, (kind, expires_at, mark), version)
+            let header = header(kind, expires_at, Mark::None, Version::ZERO);
+            Entry::made(key, value, &header, making)
         });
         self.0.insert(key.into(), entry);
     }
 
     /// Does what an effect says.
     pub(super) fn perform(&mut self, table: &SlotTable, effect: &Effect<'_>, version: Version) {
+        let making = table.making();
         let key = effect.key().expect("a slot is not emptied on an overlay");
-        let place = self.0.entry(key.into()).or_insert_with(|| {
-            let entry = table.find(key)?;
-            Some(Entry::new(key, entry.value(), &entry.header()))
-        });
+        let place = self
+            .0
+            .entry(key.into())
+            .or_insert_with(|| table.find(key).map(Entry::duplicate));
         match *effect {
             Effect::Put {
                 kind,
@@ -45,30 +50,32 @@ impl Overlay {
                 expires_at,
                 mark,
                 ..
-            } => *place = Some(put(key, value, (kind, expires_at, mark), version)),
+            } => {
+                let header = header(kind, expires_at, mark, version);
+                *place = Some(Entry::made(key, value, &header, making));
+            }
             Effect::Remove { .. } => *place = None,
             Effect::Expire { at, .. } => found(place, version).set_expires_at(at),
             Effect::Splice { offset, bytes, .. } => found(place, version).splice(offset, bytes),
             Effect::Mark { mark, .. } => found(place, version).set_mark(mark),
-            Effect::Clear => unreachable!("it has no key"),
+            Effect::Fields { set, removed, .. } => {
+                let entry = found(place, version);
+                entry.set_fields(set, making);
+                entry.remove_fields(removed);
+            }
+            Effect::Part { .. } | Effect::Clear => unreachable!("no command leaves it for a key"),
         }
     }
 }
 
-fn put(
-    key: &[u8],
-    value: &[u8],
-    (kind, expires_at, mark): (Kind, Option<u64>, Mark),
-    version: Version,
-) -> Entry {
-    let header = Header {
+fn header(kind: Kind, expires_at: Option<u64>, mark: Mark, version: Version) -> Header {
+    Header {
         version,
         expires_at,
         access: 0,
         kind,
         mark,
-    };
-    Entry::new(key, value, &header)
+    }
 }
 
 /// The entry, which this record changes.
