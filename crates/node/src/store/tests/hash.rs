@@ -170,13 +170,13 @@ fn a_large_hash_is_copied_in_parts_while_it_changes() {
         let mut touched = Vec::new();
         from.copy_touched(effects.as_bytes(), &mut touched);
         assert!(
-            number == 1_017 || touched.len() < 1_000,
+            matches!(number % 100, 17 | 70) || touched.len() < 1_000,
             "what was touched alone is sent"
         );
         to.copy_in(&touched).unwrap();
     }
     assert!(
-        number > 1_100 && longest < 3_000,
+        number > 1_070 && longest < 3_000,
         "{number} chunks of {longest} bytes"
     );
     assert_eq!(fields_of(&from, b"h"), fields_of(&to, b"h"));
