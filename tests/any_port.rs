@@ -116,6 +116,72 @@ fn every_node_serves_all_slots_by_its_any_port_in_order() {
     moved_leads_to_the_primary(&nodes);
 }
 
+/// In one pipeline, so that what is watched must be known before `EXEC` goes its way.
+#[test]
+fn every_node_takes_transactions_of_all_slots() {
+    let nodes = cluster();
+    let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+    for (number, node) in nodes.iter().enumerate() {
+        let mut requests = Vec::new();
+        for index in 0..100 {
+            let (key, other) = (key(index), format!("absent:{{{}}}", key(index)));
+            for line in [
+                &format!("WATCH {key} {other}"),
+                "MULTI",
+                &format!("SET {key} {number}"),
+                "PING",
+                &format!("APPEND {key} !"),
+                &format!("GET {key}"),
+                "EXEC",
+                // Changed, and changed back.
+                &format!("WATCH {other}"),
+                &format!("SET {other} 1"),
+                &format!("DEL {other}"),
+                "MULTI",
+                &format!("SET {key} lost"),
+                "EXEC",
+                &format!("GET {key}"),
+            ] {
+                requests.push(words(line));
+            }
+        }
+        for replies in served(node.any_port, &requests).chunks(14) {
+            let queued = |at: usize| text(&replies[at]) == "QUEUED";
+            assert!((2..6).all(queued) && queued(11), "{replies:?}");
+            let done = replies[6].shown();
+            assert_eq!(done, format!("*[+OK, +PONG, :2, $\"{number}!\"]"));
+            assert_eq!(
+                replies[12].content,
+                Content::Null,
+                "a watched key was there"
+            );
+            assert_eq!(text(&replies[13]), format!("{number}!"));
+        }
+    }
+    let crossing = ["MULTI", "SET key:1 1", "SET key:2 2", "EXEC", "GET key:1"].map(words);
+    let replies = served(nodes[0].any_port, &crossing);
+    assert!(text(&replies[3]).starts_with("CROSSSLOT"), "{replies:?}");
+    assert_eq!(text(&replies[4]), "2!");
+    a_transaction_that_is_led_elsewhere_is_sent_there(&nodes);
+}
+
+fn a_transaction_that_is_led_elsewhere_is_sent_there(nodes: &[Quorate; 3]) {
+    let mut wire = Wire::connect(nodes[0].cluster_port).unwrap();
+    let mut ask = |line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        wire.ask(&words).unwrap().shown()
+    };
+    let elsewhere = (0..KEYS)
+        .map(key)
+        .find(|key| ask(&format!("GET {key}")).starts_with("-MOVED"));
+    let elsewhere = elsewhere.expect("a node leads a third of all slots");
+    assert!(ask(&format!("WATCH {elsewhere}")).starts_with("-MOVED"));
+    ask("MULTI");
+    assert!(ask(&format!("GET {elsewhere}")).starts_with("-MOVED"));
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+    assert_eq!(ask("EXEC"), aborted);
+}
+
 fn moved_leads_to_the_primary(nodes: &[Quorate; 3]) {
     let mut led = BTreeMap::new();
     for index in 0..50 {

@@ -319,6 +319,65 @@ fn a_request_that_is_too_long_for_the_way_to_another_node_is_refused() {
 }
 
 #[test]
+fn a_transaction_is_bounded_in_number_and_in_bytes() {
+    let mut narrow =
+        Narrow::start("transaction_commands_max = 3\ntransaction_bytes_max = \"2KiB\"\n");
+    let said = "-ERR the transaction is longer than limits.transaction_commands_max or \
+                limits.transaction_bytes_max";
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+    let mut client = narrow.client();
+    let mut ask = |words: &[&[u8]]| client.ask(words).unwrap().shown();
+    ask(&[b"MULTI"]);
+    for _ in 0..3 {
+        assert_eq!(ask(&[b"INCR", b"n"]), "+QUEUED");
+    }
+    assert_eq!(ask(&[b"INCR", b"n"]), said);
+    assert_eq!(
+        ask(&[b"INCR", b"n"]),
+        "+QUEUED",
+        "it will not run, and takes no memory"
+    );
+    assert_eq!(ask(&[b"EXEC"]), aborted);
+    narrow.reached("transaction_max", 0.0);
+    ask(&[b"MULTI"]);
+    assert_eq!(ask(&[b"SET", b"n", &[b'x'; 1024]]), "+QUEUED");
+    let info = ask(&[b"CLIENT", b"LIST"]);
+    assert_eq!(info, "+QUEUED");
+    assert_eq!(ask(&[b"SET", b"n", &[b'x'; 1024]]), said);
+    assert_eq!(ask(&[b"EXEC"]), aborted);
+    narrow.reached("transaction_max", 1.0);
+    // So is what is watched.
+    assert_eq!(ask(&[b"WATCH", b"{n}1", b"{n}2", b"{n}3"]), "+OK");
+    assert_eq!(ask(&[b"WATCH", b"{n}4"]), said);
+    narrow.reached("transaction_max", 2.0);
+    assert_eq!(ask(&[b"EXISTS", b"n"]), ":0");
+}
+
+#[test]
+fn what_is_queued_is_shown() {
+    let narrow = Narrow::start("");
+    let mut client = narrow.client();
+    client.ask(&[b"MULTI"]).unwrap();
+    client.ask(&[b"SET", b"n", &[b'x'; 1000]]).unwrap();
+    let mut other = narrow.client();
+    let list = other.ask(&[b"CLIENT", b"LIST"]).unwrap().shown();
+    assert!(
+        list.contains(" flags=x ") && list.contains(" multi=1 "),
+        "{list}"
+    );
+    let of_queue = list
+        .split("multi-mem=")
+        .filter_map(|rest| rest.split(' ').next()?.parse().ok());
+    assert!(of_queue.max() > Some(1000), "{list}");
+    client.ask(&[b"DISCARD"]).unwrap();
+    let list = other.ask(&[b"CLIENT", b"LIST"]).unwrap().shown();
+    assert!(
+        !list.contains("flags=x") && !list.contains("multi=0"),
+        "{list}"
+    );
+}
+
+#[test]
 fn a_client_that_is_idle_for_too_long_is_closed() {
     let narrow = Narrow::start("");
     let mut idle = narrow.client();

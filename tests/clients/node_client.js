@@ -24,6 +24,17 @@ async function setAndGet(client, key) {
   assert.deepEqual(await pipeline.exec(), [[null, "OK"], [null, key.toUpperCase()]]);
 }
 
+// A transaction is within a slot, and knows nothing of others that come in between.
+async function transfer(client, own) {
+  const [from, to] = [`${own}:{bank}:from`, `${own}:{bank}:to`];
+  await client.mset(from, 10, to, 0);
+  const replies = await client.multi().decrby(from, 5).incrby(to, 5).mget(from, to).exec();
+  assert.deepEqual(replies, [[null, 5], [null, 5], [null, ["5", "5"]]]);
+  const broken = client.multi().set(from, 1).get(from, "one word too many").exec();
+  await assert.rejects(broken, /EXECABORT/);
+  assert.equal(await client.get(from), "5");
+}
+
 async function main() {
   if (kind === "replicas") return replicas();
   const client = kind === "cluster" ? new Redis.Cluster([node]) : new Redis(node);
@@ -36,6 +47,8 @@ async function main() {
   assert.equal(await client.get(`${own}:missing`), null);
   assert.equal(await client.incr(`${own}:counter`), 1);
   await assert.rejects(client.incr(`${own}:greeting`), /not an integer/);
+
+  await transfer(client, own);
 
   const tags = fs.readFileSync(process.argv[4], "utf8").trim().split("\n");
   const keys = tags.map((tag) => `${own}:key:${tag}`);

@@ -55,6 +55,35 @@ for start in range(0, len(keys), 2_000):
     assert pipeline.execute() == [key.upper() for key in part]
 
 if kind == "plain":
+    # A transaction is within a slot. Others come in between until they do not.
+    accounts = [f"{own}:{{bank}}:{name}" for name in ("from", "to")]
+    assert client.mset(dict(zip(accounts, (10, 0))))
+    with client.pipeline() as pipeline:
+        pipeline.watch(*accounts)
+        balance = int(pipeline.get(accounts[0]))
+        assert client.incr(accounts[0]) == 11
+        pipeline.multi()
+        pipeline.set(accounts[0], balance - 5).incrby(accounts[1], 5)
+        try:
+            pipeline.execute()
+            raise SystemExit("a watched key had changed")
+        except redis.WatchError:
+            pass
+
+    def transfer(pipeline):
+        balance = int(pipeline.get(accounts[0]))
+        pipeline.multi()
+        pipeline.set(accounts[0], balance - 5).incrby(accounts[1], 5)
+
+    assert client.transaction(transfer, *accounts) == [True, 5]
+    assert client.mget(*accounts) == ["6", "5"]
+    pipeline = client.pipeline(transaction=True)
+    pipeline.get(accounts[0]).incr(f"{own}:{{bank}}:count").time()
+    balance, count, time = pipeline.execute()
+    assert (balance, count, len(time)) == ("6", 1, 2)
+    assert client.rename(accounts[0], accounts[1]) and client.copy(accounts[1], accounts[0])
+    assert client.mget(*accounts) == ["6", "6"]
+
     assert client.mget(keys[0], keys[1], f"{own}:missing") == [
         keys[0].upper(),
         keys[1].upper(),

@@ -9,6 +9,7 @@ mod client;
 mod load;
 mod on_loss;
 mod probe;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ mod replaced;
 mod split;
 mod sqlite;
 mod stopped;
+mod transactions;
 
 use std::net::SocketAddr;
 use std::path::Path;

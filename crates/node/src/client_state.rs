@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use cluster::{Slot, Version};
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::command::table::{CommandId, table};
 use crate::modes::Pending;
 use crate::resp::RespVersion;
+use crate::transaction::Transaction;
 
 /// Which of the two ports a client came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct ClientState {
     pub written: Written,
     /// Commands of the client that the cache modes run.
     pub(crate) pending: Pending,
+    /// What the client has queued, and what it watches.
+    pub(crate) transaction: Transaction,
     /// Whether the connection ends when the replies so far are written.
     pub closing: bool,
     /// What others may see.
@@ -98,6 +101,7 @@ impl ClientState {
             readonly: false,
             written: Written::default(),
             pending: Pending::default(),
+            transaction: Transaction::default(),
             closing: false,
             card,
         }
@@ -114,6 +118,7 @@ impl ClientState {
         self.set_version(RespVersion::Resp2);
         self.authenticated = authenticated;
         self.readonly = false;
+        self.transaction.discard(&self.card);
         self.card.names.lock().name.clear();
         self.card.readonly.store(false, Relaxed);
     }
@@ -151,6 +156,10 @@ pub struct ClientCard {
     pub version: AtomicU8,
     /// Whether it is in `READONLY` mode.
     pub readonly: AtomicBool,
+    /// How many commands it has queued; -1 outside `MULTI`.
+    pub multi: AtomicI64,
+    /// Bytes of them.
+    pub multi_bytes: AtomicU64,
     /// Bytes of requests that are not complete.
     pub query_bytes: AtomicU64,
     /// Bytes of replies that are not written.
@@ -177,6 +186,8 @@ impl ClientCard {
             names: Mutex::default(),
             version: 2.into(),
             readonly: false.into(),
+            multi: (-1).into(),
+            multi_bytes: 0.into(),
             query_bytes: 0.into(),
             output_bytes: 0.into(),
             blocked_ms: 0.into(),
@@ -197,14 +208,17 @@ impl ClientCard {
         let command = table().ids().find(|id| id.index() as u64 == command);
         let query = self.query_bytes.load(Relaxed);
         let output = self.output_bytes.load(Relaxed);
-        let flags = if self.readonly.load(Relaxed) {
-            "r"
-        } else {
-            "N"
+        let (multi, multi_bytes) = (self.multi.load(Relaxed), self.multi_bytes.load(Relaxed));
+        let flags = match (multi >= 0, self.readonly.load(Relaxed)) {
+            (true, true) => "xr",
+            (true, false) => "x",
+            (false, true) => "r",
+            (false, false) => "N",
         };
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 \
-             ssub=0 multi=-1 qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 \
+             ssub=0 multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 \
+             multi-mem={multi_bytes} rbs=0 rbp=0 obl=0 \
              oll={} omem={output} tot-mem={} events=r cmd={} user=default redir=-1 resp={} \
              lib-name={} lib-ver={}",
             self.id,
@@ -215,7 +229,7 @@ impl ClientCard {
             now_ms.saturating_sub(self.since_ms) / 1000,
             now_ms.saturating_sub(self.seen_ms.load(Relaxed)) / 1000,
             u8::from(output > 0),
-            query + output,
+            query + output + multi_bytes,
             command.map_or("NULL", |id| table().row(id).name),
             self.version.load(Relaxed),
             names.library,

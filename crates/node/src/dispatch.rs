@@ -6,8 +6,7 @@ use bytes::BytesMut;
 use cluster::{Slot, Time};
 use routing::route::Route;
 
-use crate::client_state::Port;
-use crate::command::table::{Command, CommandId, Run, flag, table};
+use crate::command::table::{Command, CommandId, KeyHandler, Run, flag, table};
 use crate::command::{Answer, Args, Later, Session};
 use crate::error::CommandError;
 use crate::execute::{Asker, Ran, execute};
@@ -16,6 +15,7 @@ use crate::others::redirected;
 use crate::outbox::carried;
 use crate::resp::{Reply, Span};
 use crate::stats::ThreadStats;
+use crate::transaction;
 use cluster::clock;
 
 /// The words of one request: the command's name first.
@@ -58,6 +58,7 @@ pub(crate) fn dispatch(
     let (id, command) = match admit(session, request) {
         Ok(admitted) => admitted,
         Err((id, error)) => {
+            let error = transaction::refused(session, id, error);
             id.map_or(&stats.unknown, |id| &stats.command(id).rejected)
                 .add(1);
             session.node.stats.error(&error);
@@ -67,6 +68,9 @@ pub(crate) fn dispatch(
     };
     session.client.card.runs(id);
     replies.gather.command = Some(id);
+    if session.client.transaction.queues(command) {
+        return queue(session, (id, command), request, replies, stats);
+    }
     let result = run(session, command, request, replies);
     let now = clock::now();
     let count = stats.command(id);
@@ -84,6 +88,26 @@ pub(crate) fn dispatch(
             Next::Go
         }
     }
+}
+
+/// Puts the request behind those that the client has queued.
+fn queue(
+    session: &mut Session<'_>,
+    (id, command): (CommandId, &'static Command),
+    request: Request<'_>,
+    replies: &mut Replies<'_>,
+    stats: &ThreadStats,
+) -> Next {
+    let reply = match transaction::queue(session, id, command, request) {
+        Ok(()) => Reply::Simple("QUEUED"),
+        Err(error) => {
+            stats.command(id).rejected.add(1);
+            session.node.stats.error(&error);
+            Reply::Error(error)
+        }
+    };
+    reply.encode(session.client.version, replies.out);
+    Next::Go
 }
 
 /// The gates, in order. Who is turned away learns why; the command is known unless that is why.
@@ -163,7 +187,7 @@ fn shown(word: &[u8], most: usize) -> String {
 }
 
 /// Which slots a request is about.
-enum Reach {
+pub(crate) enum Reach {
     /// None in particular.
     Node,
     /// This one.
@@ -172,7 +196,7 @@ enum Reach {
     Split,
 }
 
-fn reach(
+pub(crate) fn reach(
     session: &Session<'_>,
     command: &Command,
     request: Request<'_>,
@@ -184,7 +208,7 @@ fn reach(
     let slot = Slot::of(first);
     if keys.all(|key| Slot::of(key) == slot) {
         Ok(Reach::Slot(slot))
-    } else if session.client.port == Port::Any && command.has_tip(crate::split::TIP) {
+    } else if session.any_port() && command.has_tip(crate::split::TIP) {
         Ok(Reach::Split)
     } else {
         Err(elsewhere(session, Route::CrossSlot))
@@ -223,27 +247,39 @@ fn run(
                     return crate::split::split(session, command, handler, request, replies);
                 }
             };
-            if replies.gather.outbox.holds(slot) {
-                return Ok(post(session, slot, command, request, replies));
-            }
-            let mut asker = Asker::of(session);
-            match execute(&mut asker, slot, command, handler, &mut args, replies)? {
-                Ran::Here => Ok(Next::Go),
-                Ran::Deferred(deferred) => {
-                    let reply = deferred.reply(Arc::clone(session.node), session.into());
-                    let (at, later) = (replies.out.len(), Later::beside(reply));
-                    let full = replies.gather.wait_for_modes(at, later);
-                    Ok(if full { Next::Settle } else { Next::Go })
-                }
-                Ran::Not(Route::Forward(_) | Route::TryAgain)
-                    if session.client.port == Port::Any =>
-                {
-                    Ok(post(session, slot, command, request, replies))
-                }
-                Ran::Not(route) => Err(elsewhere(session, route)),
-            }
+            run_keyed(session, slot, (command, handler), request, replies)
         }
+        Run::Watch => transaction::watch(session, command, request, replies),
+        Run::Exec => transaction::exec(session, replies),
         Run::Subcommands => Err(args.wrong_arity()),
+    }
+}
+
+/// Runs a request on its slot, here or where its primary is.
+pub(crate) fn run_keyed(
+    session: &mut Session<'_>,
+    slot: Slot,
+    (command, handler): (&'static Command, KeyHandler),
+    request: Request<'_>,
+    replies: &mut Replies<'_>,
+) -> Result<Next, CommandError> {
+    if replies.gather.outbox.holds(slot) {
+        return Ok(post(session, slot, command, request, replies));
+    }
+    let mut args = Args::new(request.buffer, request.spans, command.name);
+    let mut asker = Asker::of(session);
+    match execute(&mut asker, slot, command, handler, &mut args, replies)? {
+        Ran::Here => Ok(Next::Go),
+        Ran::Deferred(deferred) => {
+            let reply = deferred.reply(Arc::clone(session.node), session.into());
+            let (at, later) = (replies.out.len(), Later::beside(reply));
+            let full = replies.gather.wait_for_modes(at, later);
+            Ok(if full { Next::Settle } else { Next::Go })
+        }
+        Ran::Not(Route::Forward(_) | Route::TryAgain) if session.any_port() => {
+            Ok(post(session, slot, command, request, replies))
+        }
+        Ran::Not(route) => Err(elsewhere(session, route)),
     }
 }
 
@@ -276,6 +312,6 @@ fn go_on(replies: &Replies<'_>) -> Next {
     }
 }
 
-fn elsewhere(session: &Session<'_>, route: Route) -> CommandError {
+pub(crate) fn elsewhere(session: &Session<'_>, route: Route) -> CommandError {
     redirected(&session.node.topology, route, session.client.card.local)
 }

@@ -8,7 +8,7 @@ use cluster::{Slot, Time, Version, clock};
 use routing::keyspace::Ack;
 use routing::route::{Route, Way, route};
 
-use crate::client_state::{Port, Written};
+use crate::client_state::Written;
 use crate::command::table::{Command, KeyHandler, flag};
 use crate::command::{Args, Session};
 use crate::dispatch::Replies;
@@ -43,7 +43,7 @@ impl<'a> Asker<'a> {
             node: session.node,
             version: session.client.version,
             way: Way {
-                any_port: session.client.port == Port::Any,
+                any_port: session.any_port(),
                 read_only: session.client.readonly,
             },
             forwarded: false,
@@ -179,6 +179,18 @@ fn route_here(
     route([slot], |_| placement, way, write, asker.forwarded, &me)
 }
 
+/// Where a request of the client for the slot would go now.
+pub(crate) fn leads_to(session: &Session<'_>, slot: Slot, write: bool) -> Route {
+    let slots = &session.node.slots;
+    let way = Way {
+        any_port: session.any_port(),
+        read_only: session.client.readonly,
+    };
+    let (me, locked) = (slots.replicas().me(), slots.lock(slot));
+    let placement = locked.placement();
+    route([slot], |_| placement, way, write, false, &me)
+}
+
 fn run(
     asker: &mut Asker<'_>,
     step: &Step,
@@ -284,7 +296,7 @@ fn acknowledged_alone(node: &Node, command: &Command, args: &Args<'_>) -> bool {
 }
 
 /// What goes along with a record's values in a message, at most: other messages of its batch.
-const MESSAGE_MARGIN: usize = 1 << 20;
+pub(crate) const MESSAGE_MARGIN: usize = 1 << 20;
 /// What a record says of each key beside its name and its value, at most.
 const KEY_MARGIN: usize = 64;
 

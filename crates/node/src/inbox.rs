@@ -26,6 +26,7 @@ use crate::inquiry;
 use crate::modes::{DEFERRED_MAX, Deferred, Pending};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion, Span};
+use crate::transaction::{of_carried, told};
 
 /// An answer does not grow further than by one reply beyond this.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -152,12 +153,10 @@ fn run_in_slot(
     part: &mut Part,
 ) -> Result<Option<Fate>, CommandError> {
     let command = table().row(known(request)?);
-    let Run::Keys(handler) = command.run else {
-        return Err("ERR this command is not one to be passed on".into());
-    };
-    if !command.arity.allows(request.spans.len()) {
+    if !command.arity.allows(request.spans.len()) && !matches!(command.run, Run::Exec) {
         return Err(CommandError::WrongArity(command.name));
     }
+    let (command, handler) = of_carried(command, request)?;
     let mut keys = command.keys.of(request.buffer, request.spans);
     let slot = Slot::of(keys.next().unwrap_or_default());
     if keys.any(|key| Slot::of(key) != slot) {
@@ -184,7 +183,8 @@ fn run_in_slot(
         out: &mut part.reply,
         gather: &mut part.gather,
     };
-    match execute(&mut asker, slot, command, handler, &mut args, &mut replies)? {
+    let ran = execute(&mut asker, slot, command, handler, &mut args, &mut replies);
+    match ran.map_err(|error| told(command, error))? {
         Ran::Here => Ok(None),
         Ran::Deferred(deferred) => {
             part.deferred = Some(deferred);

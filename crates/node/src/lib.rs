@@ -35,4 +35,5 @@ mod split;
 pub mod stats;
 pub mod store;
 pub mod topology;
+mod transaction;
 mod upkeep;

@@ -13,6 +13,7 @@ use rand::RngExt;
 use crate::clients::Clients;
 use crate::config::Settings;
 use crate::departure::Departures;
+use crate::execute::MESSAGE_MARGIN;
 use crate::metrics::FrontMetrics;
 use crate::modes::Modes;
 use crate::parameters::Parameters;
@@ -82,6 +83,8 @@ impl Node {
         let memory = &settings.memory;
         store.set_maxmemory_bytes(memory.maxmemory.as_usize());
         store.set_scratch_bytes_max(settings.limits.scratch_bytes_max.as_usize());
+        let message_bytes_max = settings.peers.message_bytes_max.as_usize();
+        store.set_record_bytes_max(message_bytes_max.saturating_sub(MESSAGE_MARGIN));
         store.set_policy(&memory.policy.to_string());
         let (packed, limits) = (&settings.packed, store.limits());
         limits

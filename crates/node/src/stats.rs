@@ -73,11 +73,13 @@ pub enum Limit {
     Uncommitted,
     /// The number of replies of a slot that wait for copies.
     Waiters,
+    /// The commands, and their bytes, that a client queues for a transaction.
+    Transaction,
 }
 
 impl Limit {
     /// Every limit, in the order of their counters.
-    pub const ALL: [Limit; 13] = [
+    pub const ALL: [Limit; 14] = [
         Limit::Clients,
         Limit::OpenFiles,
         Limit::Arguments,
@@ -91,6 +93,7 @@ impl Limit {
         Limit::Database,
         Limit::Uncommitted,
         Limit::Waiters,
+        Limit::Transaction,
     ];
 
     /// The label of its metric: the setting, where there is one.
@@ -110,6 +113,7 @@ impl Limit {
             Limit::Database => "database_waiting_max",
             Limit::Uncommitted => "uncommitted_max",
             Limit::Waiters => "waiters_max",
+            Limit::Transaction => "transaction_max",
         }
     }
 }

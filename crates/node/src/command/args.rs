@@ -7,6 +7,10 @@
 use crate::error::CommandError;
 use crate::resp::Span;
 
+/// What is said of a command whose value does not fit in its transaction's record any more.
+pub(crate) const TOO_MUCH: &str = "ERR too much in one transaction: its values do not fit in \
+                                   peers.message_bytes_max";
+
 /// The arguments of one request, from the first one after the command's name on.
 #[derive(Clone, Debug)]
 pub struct Args<'a> {

@@ -102,11 +102,12 @@ pub(crate) fn get_keys<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered
 
 pub(crate) fn get_keys_and_flags<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
     let (keys, command) = keys_of(args)?;
-    let pair = |key| {
-        let flags = names(command.access, &access::NAMES);
+    let pair = |(index, key)| {
+        let flags = names(command.access_of(index), &access::NAMES);
         Reply::Array(vec![Reply::bulk(key), Reply::Set(flags)])
     };
-    Ok(Reply::Array(keys.into_iter().map(pair).collect()).into())
+    let keys = keys.into_iter().enumerate();
+    Ok(Reply::Array(keys.map(pair).collect()).into())
 }
 
 pub(crate) fn help<'a>(_: &mut Session<'_>, args: &mut Args<'a>) -> Answered<'a> {
@@ -160,7 +161,7 @@ fn info_of(id: CommandId) -> Reply<'static> {
         Reply::Int(step),
         Reply::Set(names(row.categories(), &acl::NAMES)),
         Reply::Set(tips),
-        Reply::Set(key_specification(row).into_iter().collect()),
+        Reply::Set(key_specifications(row)),
         Reply::Set(subcommands(id).map(info_of).collect()),
     ])
 }
@@ -183,7 +184,20 @@ fn docs_of(id: CommandId) -> Reply<'static> {
 }
 
 /// Where the keys are and what happens to them, as clients that look for keys themselves read it.
-fn key_specification(row: &Command) -> Option<Reply<'static>> {
+fn key_specifications(row: &Command) -> Vec<Reply<'static>> {
+    match (row.keys, row.target) {
+        (Keys::Range { first, last }, Some(target)) => {
+            let one = |at, access| key_specification(Keys::One { at }, access);
+            [one(first, row.access), one(last, target)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+        (keys, _) => key_specification(keys, row.access).into_iter().collect(),
+    }
+}
+
+fn key_specification(keys: Keys, access: u32) -> Option<Reply<'static>> {
     let spec = |pairs: Vec<(&'static str, Reply<'static>)>| {
         Reply::Map(
             pairs
@@ -203,7 +217,7 @@ fn key_specification(row: &Command) -> Option<Reply<'static>> {
             fields.map(|(name, value)| (name, Reply::Int(value))).into(),
         )
     };
-    let (begin, find) = match row.keys {
+    let (begin, find) = match keys {
         Keys::Keyless => return None,
         Keys::One { at } => (index(at.into()), range(0, 1, 0)),
         Keys::Range { first, last } => (index(first.into()), range((last - first).into(), 1, 0)),
@@ -221,7 +235,7 @@ fn key_specification(row: &Command) -> Option<Reply<'static>> {
             (step("keyword", fields), range(-1, 1, 2))
         }
     };
-    let flags = Reply::Set(names(row.access, &access::NAMES));
+    let flags = Reply::Set(names(access, &self::access::NAMES));
     Some(spec(vec![
         ("flags", flags),
         ("begin_search", begin),

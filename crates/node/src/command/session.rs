@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Args;
-use crate::client_state::ClientState;
+use crate::client_state::{ClientState, Port};
 use crate::error::CommandError;
 use crate::node::Node;
 use crate::resp::Reply;
@@ -19,6 +19,13 @@ pub struct Session<'a> {
     pub client: &'a mut ClientState,
     /// The counters of the thread that serves the client.
     pub stats: &'a ThreadStats,
+}
+
+impl Session<'_> {
+    /// Whether the client came in by the port for plain clients.
+    pub(crate) fn any_port(&self) -> bool {
+        self.client.port == Port::Any
+    }
 }
 
 /// Runs a command that is about the connection, the node or the data as a whole.

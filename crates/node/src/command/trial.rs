@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use cluster::Version;
 use cluster::replication::Table;
 
-use super::table::{Run, table};
+use super::table::{Command, Run, table};
 use crate::resp::{Reply, RequestBuf, RespVersion};
 use crate::store::effect::Effect;
 use crate::store::tx::Role;
@@ -34,7 +34,10 @@ impl Trial {
     /// of what it finds past its time.
     pub(super) fn run(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let id = table().find(words[0]).expect("a command of the table");
-        let command = table().row(id);
+        self.run_row(table().row(id), words)
+    }
+
+    fn run_row(&mut self, command: &'static Command, words: &[&[u8]]) -> Vec<u8> {
         if !command.arity.allows(words.len()) {
             return encoded(&crate::error::CommandError::WrongArity(command.name).into());
         }
@@ -59,6 +62,14 @@ impl Trial {
             .expect("a record of our own");
         assert_eq!(self.slot.digest(), self.copy.digest(), "{words:?}");
         reply
+    }
+
+    /// Runs the command of this row.
+    pub(super) fn run_sub(&mut self, name: &str, words: &[&[u8]]) -> Vec<u8> {
+        let id = table()
+            .find_full(name.as_bytes())
+            .expect("a row of the table");
+        self.run_row(table().row(id), words)
     }
 
     /// Runs lines of the form `command => reply`, in which `|` stands for the end of a line of the

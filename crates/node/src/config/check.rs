@@ -287,6 +287,10 @@ fn limits(limits: &Limits) -> Checked {
     count("pipeline_max", limits.pipeline_max, 1..=1 << 20)?;
     count("uncommitted_max", limits.uncommitted_max, 1..=1 << 24)?;
     count("waiters_max", limits.waiters_max, 1..=1 << 24)?;
+    let commands = limits.transaction_commands_max;
+    count("transaction_commands_max", commands, 1..=1 << 20)?;
+    let bytes = limits.transaction_bytes_max;
+    size("transaction_bytes_max", bytes, 1 << 10, 1 << 30)?;
     count(
         "database_waiting_max",
         limits.database_waiting_max,

@@ -222,6 +222,10 @@ pub struct Limits {
     pub peer_queue_bytes_max: Size,
     /// Bytes of a copy that are on their way to one node.
     pub copy_window_bytes: Size,
+    /// Commands that a client queues for one transaction, and keys that it watches.
+    pub transaction_commands_max: usize,
+    /// Bytes of them.
+    pub transaction_bytes_max: Size,
     /// Commands that wait for databases.
     pub database_waiting_max: usize,
     /// Bytes that a command may take for its own work.
@@ -250,6 +254,8 @@ impl Default for Limits {
             backlog_total_bytes_max: Size(64 << 20),
             peer_queue_bytes_max: Size(256 << 20),
             copy_window_bytes: Size(1 << 20),
+            transaction_commands_max: 65_536,
+            transaction_bytes_max: Size(64 << 20),
             database_waiting_max: 65_536,
             scratch_bytes_max: Size(512 << 20),
             scan_entries_max: 1 << 20,

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::others::redirected;
 use crate::outbox::forward;
 use crate::resp::{Reply, RequestBuf, RespVersion};
+use crate::transaction::told;
 
 /// So many slots with commands under way are remembered before it is looked which are over.
 const SLOTS_MAX: usize = 64;
@@ -95,7 +96,9 @@ impl Deferred {
         let timeouts = Timeouts::of(&node);
         let writes = self.command.has(flag::WRITE);
         let reply = match said(self.answered.await, writes, timeouts) {
-            Some(reply) => reply.map(Reply::Encoded),
+            Some(reply) => reply
+                .map(Reply::Encoded)
+                .map_err(|error| told(self.command, error)),
             None if client.any_port => {
                 forward(&node, self.slot, self.command, self.version, &self.request).await
             }
@@ -111,7 +114,7 @@ impl Deferred {
         let writes = self.command.has(flag::WRITE);
         let reply = said(self.answered.await, writes, timeouts);
         let _ = self.over.send(reply.is_some());
-        reply
+        reply.map(|reply| reply.map_err(|error| told(self.command, error)))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Job;
 use super::deferred::{Deferred, Pending};
-use super::uses::use_of;
+use super::uses::uses_of;
 use crate::command::Args;
 use crate::command::table::{Command, KeyHandler};
 use crate::error::CommandError;
@@ -80,11 +80,13 @@ pub(crate) fn defer(
     let (buffer, spans) = args.words();
     let words: Vec<&[u8]> = spans.iter().map(|span| span.of(buffer)).collect();
     let request = Arc::new(RequestBuf::of(&words));
-    let used = use_of(command, &request);
-    let keys = command.keys.of(request.buffer(), request.spans());
-    let keys = keys
-        .map(|key| (Bytes::copy_from_slice(key), used))
-        .collect();
+    let shown = crate::dispatch::Request {
+        buffer: request.buffer(),
+        spans: request.spans(),
+    };
+    let uses = uses_of(command, shown).into_iter();
+    let keys = uses.map(|(key, used)| (Bytes::copy_from_slice(key), used));
+    let keys = keys.collect();
     let task = Task {
         command,
         handler,

@@ -34,6 +34,7 @@ pub(crate) use errand::defer;
 pub(crate) use gate::{looks, needs_modes};
 pub(crate) use rules::{keyspaces_of, own_keyspaces};
 pub use thread::{ModesThread, start};
+pub(crate) use uses::uses_of;
 
 use errand::Errand;
 

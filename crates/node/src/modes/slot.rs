@@ -14,6 +14,7 @@ use routing::host::{Change, Effect, Entry, Given, Locked, Mark, Ran};
 use super::errand::{Reply, Task};
 use super::gate::{as_seen, mark_kept};
 use super::host::NodeHost;
+use crate::command::args::TOO_MUCH;
 use crate::error::CommandError;
 use crate::gather::Token;
 use crate::node::Node;
@@ -105,7 +106,7 @@ impl Locked<NodeHost> for LockedSlot<'_> {
             };
             match kept(value) {
                 Ok((kind, bytes)) => laid.push((&key[..], Some((kind, bytes, value.expires_at)))),
-                Err(error) => return unreadable(error),
+                Err(error) => return not_run(error),
             }
         }
         let mut tx = Tx::new(
@@ -124,6 +125,11 @@ impl Locked<NodeHost> for LockedSlot<'_> {
         let result = (task.handler)(&mut tx, &mut args);
         let reply = result.map(|reply| reply.encode(task.version, &mut out));
         let outcome = tx.finish();
+        let values = outcome.written.values().flatten();
+        let bytes: usize = values.map(|entry| entry.encoded_bytes()).sum();
+        if outcome.written.len() > 1 && bytes > self.replica.table.record_bytes_max() {
+            return not_run(CommandError::from(TOO_MUCH));
+        }
         let written = outcome.written.into_iter().map(|(key, entry)| {
             let value = entry.as_ref().and_then(value_of);
             (Bytes::from(key), value)
@@ -221,8 +227,8 @@ fn kept(value: &Value) -> Result<(Kind, Cow<'_, [u8]>), CommandError> {
     }
 }
 
-/// A row that can be neither kept nor shown.
-fn unreadable(error: CommandError) -> Ran<Reply> {
+/// What could not run: a row can be neither kept nor shown, or there is too much of it.
+fn not_run(error: CommandError) -> Ran<Reply> {
     Ran {
         reply: Err(error),
         written: Vec::new(),

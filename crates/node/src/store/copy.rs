@@ -90,6 +90,7 @@ impl Table for SlotTable {
                 }
             }
         }
+        self.note_copy();
         Ok(())
     }
 

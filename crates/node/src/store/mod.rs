@@ -12,6 +12,7 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 mod led;
+mod removals;
 mod segments;
 mod size_class;
 mod slot;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     used_bytes: AtomicUsize,
     maxmemory_bytes: AtomicUsize,
     scratch_bytes_max: OnceLock<usize>,
+    record_bytes_max: OnceLock<usize>,
     /// The position in [`POLICIES`] of the one in force.
     policy: AtomicU8,
     clock: AtomicU32,
@@ -114,6 +116,11 @@ impl Store {
     /// 512 MiB. Only the first word counts.
     pub fn set_scratch_bytes_max(&self, bytes: usize) {
         self.shared.scratch_bytes_max.get_or_init(|| bytes);
+    }
+
+    /// Says how many bytes the values of one record have at most. Asked for once.
+    pub fn set_record_bytes_max(&self, bytes: usize) {
+        self.shared.record_bytes_max.get_or_init(|| bytes);
     }
 
     /// Whether more memory is used than allowed: time to evict, and to refuse what takes more.
@@ -196,6 +203,10 @@ impl Shared {
             .get()
             .expect("slots are placed when the cluster is known");
         hasher.hash_one(key)
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.record_bytes_max.get().copied().unwrap_or(512 << 20)
     }
 
     fn scratch_bytes_max(&self) -> usize {

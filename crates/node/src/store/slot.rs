@@ -13,6 +13,7 @@ use super::Shared;
 use super::absence::Absences;
 use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::{Entry, Header, Kind, Mark};
+use super::removals::Removals;
 use super::segments::{Place, Segments};
 use super::trash::Trash;
 use super::value::{Items, Making};
@@ -24,6 +25,7 @@ pub struct SlotTable {
     segments: Segments<Entry>,
     tally: Tally,
     absences: Option<Box<Absences>>,
+    removals: Removals,
     newest: Version,
     /// The bytes of this slot that the store's budget knows of.
     reported_bytes: usize,
@@ -55,6 +57,7 @@ impl SlotTable {
             segments: Segments::new(),
             tally: Tally::default(),
             absences: None,
+            removals: Removals::default(),
             newest: Version::ZERO,
             reported_bytes: 0,
         }
@@ -66,6 +69,10 @@ impl SlotTable {
 
     pub(super) fn making(&self) -> Making<'_> {
         self.shared.making()
+    }
+
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        self.shared.record_bytes_max()
     }
 
     /// How many entries of which sort there are.
@@ -81,7 +88,7 @@ impl SlotTable {
             .absences
             .as_ref()
             .map_or(0, |absences| absences.bytes());
-        self.tally.entry_bytes + self.segments.bytes() + absences
+        self.tally.entry_bytes + self.segments.bytes() + absences + self.removals.bytes()
     }
 
     /// The version of the newest record that was applied here.
@@ -179,6 +186,25 @@ impl SlotTable {
         self.report();
     }
 
+    /// Remembers when the key is removed again that is not there. Returns the newest record.
+    pub(super) fn watch_absence(&mut self, key: &[u8]) -> Version {
+        let hash = self.hash(key);
+        self.removals.watch(hash, self.newest);
+        self.report();
+        self.newest
+    }
+
+    /// Whether the key may have been removed after this record.
+    pub(super) fn removed_after(&self, key: &[u8], since: Version) -> bool {
+        self.removals.any_after(self.hash(key), since)
+    }
+
+    /// A part of a copy took the place of records.
+    pub(super) fn note_copy(&mut self) {
+        self.removals.note_copy();
+        self.report();
+    }
+
     pub(super) fn forget_absences(&mut self, committed: Version) {
         let Some(absences) = &mut self.absences else {
             return;
@@ -196,6 +222,7 @@ impl SlotTable {
         effect: &Effect<'_>,
         version: Version,
     ) -> Result<(), BadEffects> {
+        self.removals.follow(version);
         match *effect {
             Effect::Put {
                 key,
@@ -206,7 +233,7 @@ impl SlotTable {
             } => {
                 self.put(key, value, header(version, kind, (expires_at, mark)));
             }
-            Effect::Remove { key } => self.remove(key),
+            Effect::Remove { key } => self.remove(key, version),
             Effect::Expire { key, at } => {
                 self.change(key, version, |entry| entry.set_expires_at(at))?;
             }
@@ -240,7 +267,10 @@ impl SlotTable {
                 }
                 self.change(key, version, |entry| entry.splice(offset, bytes))?;
             }
-            Effect::Clear => self.clear(),
+            Effect::Clear => {
+                self.removals.note_all(version);
+                self.clear();
+            }
         }
         self.newest = self.newest.max(version);
         self.report();
@@ -274,10 +304,12 @@ impl SlotTable {
             .insert(hash, entry, &|key: &[u8]| shared.hash(key));
     }
 
-    fn remove(&mut self, key: &[u8]) {
-        let Some(place) = self.locate(key) else {
+    fn remove(&mut self, key: &[u8], version: Version) {
+        let hash = self.hash(key);
+        let Some(place) = self.segments.locate(hash, key) else {
             return;
         };
+        self.removals.note(hash, version);
         let shared = &self.shared;
         let entry = self.segments.remove(place, &|key: &[u8]| shared.hash(key));
         self.tally -= Tally::of(&entry);
@@ -329,7 +361,7 @@ impl SlotTable {
             entry.set_header(&Header { access, ..*to });
         });
         if self.segments.at(place).encoded_bytes() == 0 {
-            self.remove(key);
+            self.remove(key, to.version);
         }
     }
 

@@ -9,6 +9,8 @@
 
 mod hash;
 mod overlay;
+mod watch;
+mod whole;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,8 @@ use super::entry::{Entry, Kind, Mark};
 use super::segments::Place;
 use super::slot::SlotTable;
 use overlay::Overlay;
+pub(crate) use watch::Stamp;
+pub(crate) use whole::Whole;
 
 /// In what part this node runs a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct Tx<'a> {
     saw_ended: bool,
     ended: Vec<Bytes>,
     effects: Effects,
+    /// Bytes of the record that are spoken for.
+    reserved: usize,
 }
 
 /// What a command leaves behind.
@@ -107,6 +113,7 @@ impl<'a> Tx<'a> {
             saw_ended: false,
             ended: Vec::new(),
             effects: Effects::new(),
+            reserved: 0,
         }
     }
 

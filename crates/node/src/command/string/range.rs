@@ -2,6 +2,7 @@
 
 use super::Answer;
 use crate::command::Args;
+use crate::command::args::TOO_MUCH;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::Tx;
@@ -35,6 +36,10 @@ pub(in crate::command) fn setrange<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) 
         return Ok(count(length));
     }
     check_length(offset, value.len())?;
+    // What is between the old end and the offset travels where there was no value.
+    if length == 0 && !tx.has_room(offset) {
+        return Err(TOO_MUCH.into());
+    }
     tx.splice(key, offset, value);
     Ok(count(length.max(offset + value.len())))
 }

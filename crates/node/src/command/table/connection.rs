@@ -39,8 +39,10 @@ pub(super) const ROWS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .doc("1.0.0", "O(1)", "Answers, to show that the node is alive."),
     plain("quit", AtLeast(1), ENTRY, acl::CONNECTION, connection::quit)
+        .at_once()
         .doc("1.0.0", "O(1)", "Ends the connection once it is answered."),
     plain("reset", Exactly(1), ENTRY, acl::CONNECTION, connection::reset)
+        .at_once()
         .doc("6.2.0", "O(1)", "Makes the connection what it was when it began."),
     plain("select", Exactly(2), ALWAYS | FAST, acl::CONNECTION, connection::select)
         .doc("1.0.0", "O(1)", "Chooses the database; there is one, 0."),

@@ -11,7 +11,7 @@ const SHOWN: u32 = LOADING | STALE;
 pub(super) const ROWS: &[Command] = &[
     parent("keyspace", 0, 0)
         .doc("7.0.0", "Depends on subcommand.", "Shows the rules for keys and their databases."),
-    plain("keyspace|flush", AtLeast(2), ADMIN, 0, database::flush)
+    plain("keyspace|flush", AtLeast(2), ADMIN, 0, database::flush).all_slots()
         .doc("7.0.0", "O(N) for N dirty keys",
             "Waits until the databases have what they lack, and returns how many keys that were."),
     plain("keyspace|get", Exactly(3), SHOWN, 0, database::get)

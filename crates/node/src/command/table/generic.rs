@@ -1,20 +1,31 @@
 //! The rows of the group `generic`.
 
 use super::Arity::{AtLeast, Exactly};
-use super::access::{DELETE, RM, RO};
+use super::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use super::acl::{CONNECTION, DANGEROUS, KEYSPACE};
-use super::flag::{FAST, NO_SCRIPT, READ, WRITE};
-use super::{Command, Keys, keyed, plain};
-use crate::command::{expiry, generic, keyspace, wait};
+use super::flag::{DENY_OOM, FAST, LOADING, NO_SCRIPT, READ, STALE, WRITE};
+use super::{Command, Keys, keyed, parent, plain};
+use crate::command::{copies, expiry, generic, keyspace, object, wait};
 
 /// Every argument.
 const ALL: Keys = Keys::Every { first: 1, step: 1 };
+
+/// The first two arguments.
+const BOTH: Keys = Keys::Range { first: 1, last: 2 };
+
+/// The one key of a subcommand.
+const SECOND: Keys = Keys::One { at: 2 };
+
+const UNCERTAIN: &[&str] = &["nondeterministic_output"];
 
 /// The one key.
 const FIRST: Keys = Keys::One { at: 1 };
 
 #[rustfmt::skip] // a command is a line, and its documentation another
 pub(super) const ROWS: &[Command] = &[
+    keyed("copy", AtLeast(3), WRITE | DENY_OOM, BOTH, KEYSPACE, copies::copy)
+        .access(RO | ACCESS).target(OW | UPDATE)
+        .doc("6.2.0", "O(N) for a value of N bytes", "Gives a key the value of another one."),
     keyed("del", AtLeast(2), WRITE, ALL, KEYSPACE, generic::del)
         .access(RM | DELETE)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
@@ -29,9 +40,22 @@ pub(super) const ROWS: &[Command] = &[
         .doc("1.2.0", "O(1)", "Lets a key expire at a moment, in Unix seconds."),
     keyed("expiretime", Exactly(2), READ | FAST, FIRST, KEYSPACE, expiry::expiretime)
         .doc("7.0.0", "O(1)", "Returns when a key expires, in Unix seconds."),
-    plain("keys", Exactly(2), READ, KEYSPACE | DANGEROUS, keyspace::keys)
+    plain("keys", Exactly(2), READ, KEYSPACE | DANGEROUS, keyspace::keys).all_slots()
         .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
         .doc("1.0.0", "O(N) in the number of all keys", "Returns all keys that match a pattern."),
+    keyed("move", Exactly(3), WRITE | FAST, FIRST, KEYSPACE, copies::move_key)
+        .access(RW | ACCESS | UPDATE)
+        .doc("1.0.0", "O(1)", "Is refused: there is one database."),
+    parent("object", 0, 0)
+        .doc("2.2.3", "Depends on subcommand.", "Says how a value is kept."),
+    keyed("object|encoding", Exactly(3), READ, SECOND, KEYSPACE, object::encoding)
+        .access(RO).cached().tips(UNCERTAIN)
+        .doc("2.2.3", "O(1)", "Returns the form in which Redis would keep the value."),
+    plain("object|help", Exactly(2), LOADING | STALE, KEYSPACE, object::help)
+        .doc("6.2.0", "O(1)", "Lists the subcommands."),
+    keyed("object|refcount", Exactly(3), READ, SECOND, KEYSPACE, object::refcount)
+        .access(RO).cached().tips(UNCERTAIN)
+        .doc("2.2.3", "O(1)", "Returns how many keys share the value: one."),
     keyed("persist", Exactly(2), WRITE | FAST, FIRST, KEYSPACE, expiry::persist)
         .doc("2.2.0", "O(1)", "Lets a key live for ever."),
     keyed("pexpire", AtLeast(3), WRITE | FAST, FIRST, KEYSPACE, expiry::pexpire)
@@ -43,10 +67,17 @@ pub(super) const ROWS: &[Command] = &[
     keyed("pttl", Exactly(2), READ | FAST, FIRST, KEYSPACE, expiry::pttl)
         .tips(&["nondeterministic_output"])
         .doc("2.6.0", "O(1)", "Returns how many milliseconds a key has left."),
-    plain("randomkey", Exactly(1), READ, KEYSPACE, keyspace::randomkey)
+    plain("randomkey", Exactly(1), READ, KEYSPACE, keyspace::randomkey).all_slots()
         .tips(&["request_policy:all_shards", "nondeterministic_output"])
         .doc("1.0.0", "O(1)", "Returns any key."),
-    plain("scan", AtLeast(2), READ, KEYSPACE, keyspace::scan)
+    keyed("rename", Exactly(3), WRITE, BOTH, KEYSPACE, copies::rename)
+        .access(RW | ACCESS | DELETE).target(OW | UPDATE)
+        .doc("1.0.0", "O(N) for a value of N bytes", "Gives a value another key."),
+    keyed("renamenx", Exactly(3), WRITE | FAST, BOTH, KEYSPACE, copies::renamenx)
+        .access(RW | ACCESS | DELETE).target(OW | INSERT)
+        .doc("1.0.0", "O(N) for a value of N bytes",
+            "Gives a value another key, if that one has none."),
+    plain("scan", AtLeast(2), READ, KEYSPACE, keyspace::scan).all_slots()
         .tips(&["nondeterministic_output", "request_policy:special"])
         .doc("2.8.0", "O(1) a call, O(N) for all keys", "Walks over all keys in steps."),
     keyed("touch", AtLeast(2), READ | FAST, ALL, KEYSPACE, generic::touch)

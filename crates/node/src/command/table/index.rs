@@ -36,6 +36,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         ("hash", super::hash::ROWS),
         ("server", super::server::ROWS),
         ("string", super::string::ROWS),
+        ("transactions", super::transactions::ROWS),
     ])
 });
 

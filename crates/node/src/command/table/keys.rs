@@ -51,6 +51,16 @@ impl Keys {
         (0..count).map(move |index| spans[first + index * step].of(buffer))
     }
 
+    /// Where the keys of a request lie.
+    pub(crate) fn spans(
+        self,
+        buffer: &[u8],
+        spans: &[Span],
+    ) -> impl ExactSizeIterator<Item = Span> {
+        let (first, step, count) = self.positions(buffer, spans);
+        (0..count).map(move |index| spans[first + index * step])
+    }
+
     /// The first and the last position and the distance, as `COMMAND` shows them: negative counts
     /// from the end, and zeros say that a client must look at the key specifications.
     #[must_use]

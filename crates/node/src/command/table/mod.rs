@@ -13,6 +13,7 @@ mod index;
 mod keys;
 mod server;
 mod string;
+mod transactions;
 
 pub use index::{CommandId, Table, table};
 pub use keys::Keys;
@@ -39,6 +40,8 @@ pub struct Command {
     pub keys: Keys,
     /// What it does with its keys: bits of [`access`].
     pub access: u32,
+    /// What it does with the second of two keys, where that is something else.
+    pub target: Option<u32>,
     /// Bits of [`acl`]; those that follow from the flags are not repeated here.
     pub acl: u32,
     /// What runs it.
@@ -53,6 +56,10 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Whether a key that the cache lacks is looked for in its database.
     pub loads: bool,
+    /// Whether it runs as soon as it comes, also where others are queued.
+    pub at_once: bool,
+    /// Whether it is about keys of all slots, and answers when they have.
+    pub all_slots: bool,
 }
 
 /// How many words a request has, the command's name (and a subcommand's) included.
@@ -91,6 +98,10 @@ pub enum Run {
     Keys(KeyHandler),
     /// A handler that is about the connection, the node or the data as a whole.
     Session(SessionHandler),
+    /// Asks the slot of the keys how they are, for a transaction.
+    Watch,
+    /// Runs what the client has queued.
+    Exec,
     /// None: the row is the first word of subcommands.
     Subcommands,
 }
@@ -126,7 +137,7 @@ const fn parent(name: &'static str, flags: u32, acl: u32) -> Command {
 }
 
 /// A row of a command over keys.
-const fn keyed(
+pub(crate) const fn keyed(
     name: &'static str,
     arity: Arity,
     flags: u32,
@@ -157,6 +168,7 @@ const fn row(
         flags,
         keys,
         access,
+        target: None,
         acl,
         run,
         since,
@@ -164,6 +176,8 @@ const fn row(
         summary,
         tips,
         loads: true,
+        at_once: false,
+        all_slots: false,
     }
 }
 
@@ -196,6 +210,12 @@ impl Command {
         self.tips.contains(&tip)
     }
 
+    /// What it does with the key at this place of its keys.
+    #[must_use]
+    pub fn access_of(&self, index: usize) -> u32 {
+        self.target.filter(|_| index > 0).unwrap_or(self.access)
+    }
+
     /// Whether the row is one of a subcommand.
     #[must_use]
     pub fn is_subcommand(&self) -> bool {
@@ -221,9 +241,27 @@ impl Command {
         self
     }
 
+    /// Says what it does with the second of its two keys.
+    const fn target(mut self, access: u32) -> Command {
+        self.target = Some(access);
+        self
+    }
+
     /// It is about what the cache has, whatever a database has.
     const fn cached(mut self) -> Command {
         self.loads = false;
+        self
+    }
+
+    /// It is not queued by `MULTI`.
+    const fn at_once(mut self) -> Command {
+        self.at_once = true;
+        self
+    }
+
+    /// It asks all slots.
+    const fn all_slots(mut self) -> Command {
+        self.all_slots = true;
         self
     }
 
@@ -360,11 +398,13 @@ pub mod acl {
     pub const BLOCKING: u32 = 1 << 16;
     /// Best kept from most users.
     pub const DANGEROUS: u32 = 1 << 17;
+    /// Transactions.
+    pub const TRANSACTION: u32 = 1 << 19;
     /// The connection itself.
     pub const CONNECTION: u32 = 1 << 18;
 
     /// The names that `COMMAND` shows, in Redis's order.
-    pub const NAMES: [(u32, &str); 12] = [
+    pub const NAMES: [(u32, &str); 13] = [
         (KEYSPACE, "@keyspace"),
         (READ, "@read"),
         (WRITE, "@write"),
@@ -377,5 +417,6 @@ pub mod acl {
         (BLOCKING, "@blocking"),
         (DANGEROUS, "@dangerous"),
         (CONNECTION, "@connection"),
+        (TRANSACTION, "@transaction"),
     ];
 }

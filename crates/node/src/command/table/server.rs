@@ -3,7 +3,7 @@
 use super::Arity::{AtLeast, Exactly};
 use super::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, READ, STALE, WRITE};
 use super::{Command, acl, parent, plain};
-use crate::command::{config, info, introspect, keyspace, server};
+use crate::command::{config, copies, info, introspect, keyspace, server};
 
 const ALWAYS: u32 = LOADING | STALE;
 const CONFIG: u32 = ADMIN | NO_SCRIPT | ALWAYS;
@@ -42,16 +42,20 @@ pub(super) const ROWS: &[Command] = &[
         .doc("2.8.0", "O(1)", "Is refused: the configuration file is the operator's."),
     plain("config|set", AtLeast(4), CONFIG, 0, config::set)
         .tips(ON_ALL).doc("2.0.0", "O(N) for N parameters", "Changes parameters."),
-    plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, keyspace::dbsize)
+    plain("dbsize", Exactly(1), READ | FAST, acl::KEYSPACE, keyspace::dbsize).all_slots()
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
         .doc("1.0.0", "O(1)", "Returns how many keys there are."),
     plain("flushall", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush)
+        .all_slots()
         .tips(ON_SHARDS).doc("1.0.0", "O(N) for N keys", "Removes all keys from the cache."),
-    plain("flushdb", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush)
+    plain("flushdb", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush).all_slots()
         .tips(ON_SHARDS).doc("1.0.0", "O(N) for N keys", "Removes all keys from the cache."),
     plain("info", AtLeast(1), ALWAYS, acl::DANGEROUS, info::info)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .doc("1.0.0", "O(1)", "Returns what the node says of itself."),
+    plain("swapdb", Exactly(3), WRITE | FAST, acl::KEYSPACE | acl::DANGEROUS,
+        copies::swap_databases)
+        .doc("4.0.0", "O(1)", "Is refused: there is one database."),
     plain("time", Exactly(1), ALWAYS | FAST, 0, server::time)
         .tips(&["nondeterministic_output"])
         .doc("2.6.0", "O(1)", "Returns the time of day of the node."),
