@@ -22,7 +22,7 @@ pub(super) struct Removals {
     newest: Version,
     /// A copy came in: it does not say what was removed before it.
     copied: bool,
-    watched: Option<Box<VecDeque<Watched>>>,
+    watched: VecDeque<Watched>,
 }
 
 /// A key that somebody watches, by its hash: two that share one are taken for each other.
@@ -48,20 +48,14 @@ impl Removals {
     #[inline]
     pub(super) fn note(&mut self, hash: u64, version: Version) {
         self.newest = self.newest.max(version);
-        if let Some(watched) = &mut self.watched {
-            let same = watched.iter_mut().filter(|known| known.hash == hash);
-            same.for_each(|known| known.removed = known.removed.max(version));
-        }
+        let same = self.watched.iter_mut().filter(|known| known.hash == hash);
+        same.for_each(|known| known.removed = known.removed.max(version));
     }
 
     /// The record removes all keys.
     pub(super) fn note_all(&mut self, version: Version) {
         self.newest = self.newest.max(version);
-        for known in self
-            .watched
-            .iter_mut()
-            .flat_map(|watched| watched.iter_mut())
-        {
+        for known in &mut self.watched {
             known.removed = known.removed.max(version);
         }
     }
@@ -69,12 +63,12 @@ impl Removals {
     /// A part of a copy took the place of records.
     pub(super) fn note_copy(&mut self) {
         self.copied = true;
-        self.watched = None;
+        self.watched = VecDeque::new();
     }
 
     /// Remembers the removals of a key that is not there, from the record `newest` on.
     pub(super) fn watch(&mut self, hash: u64, newest: Version) {
-        let watched = self.watched.get_or_insert_default();
+        let watched = &mut self.watched;
         let known = watched.iter().position(|known| known.hash == hash);
         let known = known.and_then(|at| watched.remove(at));
         if watched.len() == WATCHED_MAX {
@@ -89,18 +83,18 @@ impl Removals {
 
     /// Whether the key may have been removed after this record.
     pub(super) fn any_after(&self, hash: u64, since: Version) -> bool {
-        let mut watched = self.watched.iter().flat_map(|watched| watched.iter());
-        match watched.find(|known| known.hash == hash && known.since <= since) {
+        match self
+            .watched
+            .iter()
+            .find(|known| known.hash == hash && known.since <= since)
+        {
             Some(known) => known.removed > since,
             None => self.copied || self.newest > since,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.watched.as_ref().map_or(0, |watched| {
-            let places = watched.capacity() * size_of::<Watched>();
-            rounded(size_of::<VecDeque<Watched>>()) + rounded(places)
-        })
+        rounded(self.watched.capacity() * size_of::<Watched>())
     }
 }
 
