@@ -180,6 +180,15 @@ fn a_transaction_that_is_led_elsewhere_is_sent_there(nodes: &[Quorate; 3]) {
     assert!(ask(&format!("GET {elsewhere}")).starts_with("-MOVED"));
     let aborted = "-EXECABORT Transaction discarded because of previous errors.";
     assert_eq!(ask("EXEC"), aborted);
+    // Who reads the node's own copy does so in transactions too, and writes where the primary is.
+    assert_eq!(ask("READONLY"), "+OK");
+    assert_eq!(ask(&format!("WATCH {elsewhere}")), "+OK");
+    assert_eq!(ask("MULTI"), "+OK");
+    assert_eq!(ask(&format!("EXISTS {elsewhere}")), "+QUEUED");
+    assert_eq!(ask("EXEC"), "*[:1]");
+    assert_eq!(ask("MULTI"), "+OK");
+    assert!(ask(&format!("SET {elsewhere} 1")).starts_with("-MOVED"));
+    assert_eq!(ask("EXEC"), aborted);
 }
 
 fn moved_leads_to_the_primary(nodes: &[Quorate; 3]) {
