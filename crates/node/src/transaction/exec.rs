@@ -1,7 +1,6 @@
 //! `EXEC`: commands without keys run here and now, the others as one request in their slot.
 
 use bytes::BytesMut;
-use cluster::Slot;
 
 use super::envelope::{Envelope, Item, is_row};
 use super::queue::Queue;
@@ -28,7 +27,7 @@ pub(crate) fn exec(
         return Err("ERR EXEC without MULTI".into());
     };
     let watched = session.client.transaction.unwatch();
-    let watched_slot = watched.iter().next().map(|(key, _)| Slot::of(key));
+    let watched_slot = watched.slot();
     let slot = queue.slot.or(watched_slot);
     if queue.crosses || watched_slot.is_some_and(|watched| slot != Some(watched)) {
         return Err(CROSS_SLOT.into());

@@ -1,8 +1,11 @@
 //! `WATCH`: the slot's primary says how the keys are, and the client's node remembers it.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::{Buf, Bytes, BytesMut};
+use cluster::Slot;
 use parking_lot::Mutex;
 use routing::route::Route;
 
@@ -44,7 +47,7 @@ fn stamps<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Result<Reply<'t>, Comm
 /// The keys that a client watches, all of one slot.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    keys: Vec<(Bytes, Stamp)>,
+    keys: AHashMap<Bytes, Stamp>,
     bytes: usize,
 }
 
@@ -57,16 +60,17 @@ impl Watched {
         self.keys.iter().map(|(key, stamp)| (&key[..], *stamp))
     }
 
-    fn holds(&self, key: &[u8]) -> bool {
-        self.keys.iter().any(|(known, _)| known == key)
+    /// The slot of all of them.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.keys.keys().next().map(|key| Slot::of(key))
     }
 
     /// A key that is watched already stays as it was.
     fn take(&mut self, keys: &[Bytes], stamps: &[[u8; 8]]) {
         for (key, stamp) in keys.iter().zip(stamps) {
-            if !self.holds(key) {
+            if let Entry::Vacant(place) = self.keys.entry(key.clone()) {
                 self.bytes += key.len() + size_of::<(Bytes, Stamp)>();
-                self.keys.push((key.clone(), Stamp::from_bytes(*stamp)));
+                place.insert(Stamp::from_bytes(*stamp));
             }
         }
     }
@@ -128,11 +132,12 @@ pub(crate) fn watch(
         Reach::Node | Reach::Split => return Err(elsewhere(session, Route::CrossSlot)),
     };
     let watch = watch_of(session, request)?;
-    let other = |watched: &Watched| {
-        let first = watched.keys.first();
-        first.is_some_and(|(key, _)| cluster::Slot::of(key) != slot)
-    };
-    if other(&watch.watched.lock()) {
+    if watch
+        .watched
+        .lock()
+        .slot()
+        .is_some_and(|other| other != slot)
+    {
         return Err(elsewhere(session, Route::CrossSlot));
     }
     let version = session.client.version;

@@ -13,6 +13,7 @@ mod outages;
 mod reads;
 mod schedules;
 mod seeds;
+mod several;
 mod sqlite;
 mod world;
 
