@@ -12,6 +12,7 @@ mod databases;
 mod deploy;
 mod documentation;
 mod limits;
+mod memory;
 mod operations;
 mod protocol_errors;
 mod tidy;

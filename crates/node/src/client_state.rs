@@ -167,6 +167,10 @@ pub struct ClientCard {
     /// Since when it does not read its replies, in milliseconds since the node started; 0 if it
     /// does.
     pub blocked_ms: AtomicU64,
+    /// Bytes of its buffers.
+    pub buffer_bytes: AtomicU64,
+    /// Whether it is to be closed for the sake of memory.
+    evicted: AtomicBool,
     command: AtomicU64,
 }
 
@@ -191,8 +195,19 @@ impl ClientCard {
             query_bytes: 0.into(),
             output_bytes: 0.into(),
             blocked_ms: 0.into(),
+            buffer_bytes: 0.into(),
+            evicted: false.into(),
             command: NO_COMMAND.into(),
         }
+    }
+
+    /// Says that it is to be closed for the sake of memory. Whether that is news.
+    pub(crate) fn evict(&self) -> bool {
+        !self.evicted.swap(true, Relaxed)
+    }
+
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Relaxed)
     }
 
     /// Notes the command that runs.
@@ -229,7 +244,9 @@ impl ClientCard {
             now_ms.saturating_sub(self.since_ms) / 1000,
             now_ms.saturating_sub(self.seen_ms.load(Relaxed)) / 1000,
             u8::from(output > 0),
-            query + output + multi_bytes,
+            self.buffer_bytes
+                .load(Relaxed)
+                .max(query + output + multi_bytes),
             command.map_or("NULL", |id| table().row(id).name),
             self.version.load(Relaxed),
             names.library,

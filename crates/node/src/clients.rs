@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
 use crate::client_state::ClientCard;
 
@@ -13,6 +14,8 @@ pub struct Clients {
     by_id: DashMap<u64, Arc<ClientCard>>,
     connected: AtomicUsize,
     last_id: AtomicU64,
+    /// Counts how often clients were chosen to be closed for the sake of memory.
+    evictions: watch::Sender<u64>,
 }
 
 impl Clients {
@@ -31,6 +34,16 @@ impl Clients {
     /// Shows a client that has entered.
     pub fn show(&self, card: &Arc<ClientCard>) {
         self.by_id.insert(card.id, Arc::clone(card));
+    }
+
+    /// Some cards say newly that their client is to be closed.
+    pub(crate) fn announce_evictions(&self) {
+        self.evictions.send_modify(|count| *count += 1);
+    }
+
+    /// Tells of such cards, for those who close connections.
+    pub(crate) fn evictions(&self) -> watch::Receiver<u64> {
+        self.evictions.subscribe()
     }
 
     /// The client is gone.

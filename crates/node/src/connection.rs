@@ -22,6 +22,7 @@ use crate::command::table::CommandId;
 use crate::dispatch::{Next, Replies, Request, dispatch};
 use crate::error::CommandError;
 use crate::gather::{Gather, Timeouts};
+use crate::memory::admits;
 use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
 use crate::server::thread::DataThread;
 use crate::stats::Limit;
@@ -51,6 +52,8 @@ pub(crate) enum Close {
     SoftOutput,
     /// It was idle for too long.
     Idle,
+    /// Its buffers took too much of the memory of all clients.
+    Memory,
     /// The node stops.
     Stopping,
 }
@@ -63,6 +66,7 @@ impl Close {
             Close::Output => Some(Limit::Output),
             Close::SoftOutput => Some(Limit::SoftOutput),
             Close::Idle => Some(Limit::Idle),
+            Close::Memory => Some(Limit::ClientMemory),
             Close::Quit | Close::Gone(_) | Close::Stopping => None,
         }
     }
@@ -77,6 +81,7 @@ impl fmt::Display for Close {
             Close::Output => f.write_str("it left too many replies unread"),
             Close::SoftOutput => f.write_str("it left many replies unread for too long"),
             Close::Idle => f.write_str("it was idle for longer than the timeout"),
+            Close::Memory => f.write_str("its buffers took too much memory"),
             Close::Stopping => f.write_str("the node stops"),
         }
     }
@@ -151,6 +156,8 @@ pub(crate) struct Connection {
     limits: Arc<Limits>,
     /// How many bytes the next read should make room for.
     wanted: usize,
+    /// The bytes of its buffers that others know of.
+    counted: usize,
 }
 
 /// How a batch of requests ended.
@@ -175,6 +182,7 @@ impl Connection {
             output: BytesMut::new(),
             gather: Gather::default(),
             wanted: 1,
+            counted: 0,
         }
     }
 
@@ -193,7 +201,7 @@ impl Connection {
             stats.limit(limit).add(1);
         }
         match close {
-            Close::Protocol(_) | Close::Output | Close::SoftOutput => {
+            Close::Protocol(_) | Close::Output | Close::SoftOutput | Close::Memory => {
                 tracing::warn!(client = card.id, peer = %card.peer, "closed a client: {close}");
             }
             _ => tracing::debug!(client = card.id, peer = %card.peer, "closed a client: {close}"),
@@ -206,12 +214,14 @@ impl Connection {
             self.read().await?;
             loop {
                 let batch = self.run_batch();
+                self.count_buffers();
                 if !self.gather.is_empty() {
                     self.link.waits.set(true);
                     let settled = self.settle().await;
                     self.link.waits.set(false);
                     settled?;
                     self.is_seen();
+                    self.count_buffers();
                 }
                 self.write().await?;
                 match batch {
@@ -236,7 +246,9 @@ impl Connection {
             // Never more room than what has arrived already: a length that a client only announces
             // must not cost memory.
             let room = self.wanted.min(self.input.len()).max(READ_BYTES);
+            self.may_grow(room)?;
             self.input.reserve(room);
+            self.count_buffers();
             let spare = self.input.capacity() - self.input.len();
             match self.link.socket.try_read_buf(&mut self.input) {
                 Ok(0) => return Err(Close::Gone(io::ErrorKind::UnexpectedEof)),
@@ -251,6 +263,28 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Whether the buffers may grow by so much. If not, the connection ends.
+    fn may_grow(&self, bytes: usize) -> Result<(), Close> {
+        match admits(&self.thread.node, &self.link.card, bytes) {
+            true => Ok(()),
+            false => Err(Close::Memory),
+        }
+    }
+
+    /// Tells the others what the buffers take.
+    fn count_buffers(&mut self) {
+        let queued = self.link.card.multi_bytes.load(Relaxed) as usize;
+        let bytes = self.input.capacity() + self.output.capacity() + queued;
+        if bytes != self.counted {
+            // Sums wrap: what is taken away is added as its complement.
+            let more = bytes.wrapping_sub(self.counted);
+            self.thread.stats.client_bytes.add(more as u64);
+            let card = &self.link.card;
+            card.buffer_bytes.store(bytes as u64, Relaxed);
+            self.counted = bytes;
         }
     }
 
@@ -316,6 +350,10 @@ impl Connection {
             );
             if self.client.closing {
                 batch = Batch::Last(Close::Quit);
+                break;
+            }
+            if self.client.card.is_evicted() {
+                batch = Batch::Last(Close::Memory);
                 break;
             }
             let is_long = self.output.len() >= self.limits.output_batch_bytes
@@ -409,6 +447,7 @@ impl Connection {
             .card
             .query_bytes
             .store(self.input.len() as u64, Relaxed);
+        self.count_buffers();
     }
 
     /// Lets the last reply through: the system drops it if we close with something unread.
@@ -434,6 +473,9 @@ async fn gone(socket: &TcpStream) -> Close {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        (self.input, self.output) = (BytesMut::new(), BytesMut::new());
+        self.link.card.multi_bytes.store(0, Relaxed);
+        self.count_buffers();
         self.thread.forget(self.link.card.id);
     }
 }

@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cluster::replication::{Locked, Need, Out, Refusal};
 use cluster::{Slot, Time, Version, clock};
 use routing::keyspace::Ack;
 use routing::route::{Route, Way, route};
 
-use crate::client_state::Written;
+use crate::client_state::{ClientCard, Written};
 use crate::command::table::{Command, KeyHandler, flag};
 use crate::command::{Args, Session};
 use crate::dispatch::Replies;
 use crate::error::CommandError;
 use crate::gather::Token;
+use crate::memory::{admits, room_for, take_room};
 use crate::modes::{Deferred, Pending, defer, looks, needs_modes};
 use crate::node::Node;
 use crate::resp::{Reply, RespVersion, Span};
 use crate::stats::{Limit, ThreadStats};
 use crate::store::tx::Role;
-use crate::store::{SlotTable, Tx};
-use crate::upkeep::make_room;
+use crate::store::{Entry, Kind, Reserved, SlotTable, Tx};
 
 /// For whom a key command runs: a client of this node, or another node that has such a client.
 pub(crate) struct Asker<'a> {
@@ -35,6 +35,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) pending: &'a mut Pending,
     /// The counters of the thread that serves the client; none for another node's client.
     pub(crate) stats: Option<&'a ThreadStats>,
+    /// The client, if it is one of this node's.
+    pub(crate) card: Option<&'a ClientCard>,
 }
 
 impl<'a> Asker<'a> {
@@ -50,11 +52,32 @@ impl<'a> Asker<'a> {
             written: &mut session.client.written,
             pending: &mut session.client.pending,
             stats: Some(session.stats),
+            card: Some(&session.client.card),
         }
     }
 }
 
 impl Asker<'_> {
+    /// Leaves a reply, unless the buffers of clients have no room for it: then its client is to go.
+    /// What has happened is answered, however long the answer is.
+    fn answer(
+        &self,
+        reply: &Reply<'_>,
+        wrote: bool,
+        out: &mut BytesMut,
+    ) -> Result<(), CommandError> {
+        let bytes = reply.value_bytes();
+        if !wrote
+            && self
+                .card
+                .is_some_and(|card| !admits(self.node, card, bytes))
+        {
+            return Err("ERR the reply does not fit in maxmemory-clients".into());
+        }
+        reply.encode(self.version, out);
+        Ok(())
+    }
+
     fn count(&self, found: u32, missed: u32) {
         match self.stats {
             Some(stats) => {
@@ -89,25 +112,18 @@ pub(crate) fn execute(
     replies: &mut Replies<'_>,
 ) -> Result<Ran, CommandError> {
     let (node, write) = (asker.node, command.has(flag::WRITE));
-    let no_room = command.has(flag::DENY_OOM) && node.is_out_of_memory() && !make_room(node);
     if asker.pending.holds(slot) {
-        if no_room {
-            return Err(CommandError::OutOfMemory);
+        if command.has(flag::DENY_OOM) {
+            take_room(node, words_growth(args))?;
         }
         // It follows the one before it, wherever that one goes.
         return hand_over(asker, slot, (command, handler), args);
     }
-    let locked = node.slots.lock(slot);
-    // Read under the lock: a lease must not be judged by a moment before a wait for it.
-    let (now, now_unix_ms) = (clock::now(), clock::unix_ms());
-    let leads = match route_here(asker, slot, &locked, asker.way, write) {
-        Route::Local => true,
-        Route::LocalReplica => false,
-        elsewhere => return Ok(Ran::Not(elsewhere)),
+    let (locked, step, _room) = match lock_with_room(asker, slot, (command, handler), args)? {
+        Ok(locked) => locked,
+        Err(elsewhere) => return Ok(Ran::Not(elsewhere)),
     };
-    if leads && no_room {
-        return Err(CommandError::OutOfMemory);
-    }
+    let (leads, now_unix_ms) = (step.leads, step.now_unix_ms);
     if write {
         let message_bytes_max = node.settings.peers.message_bytes_max.as_usize();
         fits_in_message(args.words(), message_bytes_max)?;
@@ -129,15 +145,72 @@ pub(crate) fn execute(
         drop(locked);
         return hand_over(asker, slot, (command, handler), args);
     }
-    let step = Step {
-        slot,
-        command,
-        handler,
-        leads,
-        now,
-        now_unix_ms,
-    };
     run(asker, &step, locked, args, replies)
+}
+
+/// How often a command makes room that somebody else takes.
+const ROOM_ATTEMPTS_MAX: u32 = 8;
+
+/// A slot under its lock, what a command is there, and the room that is set aside for it.
+type Entered<'a> = (Locked<'a, SlotTable, Token>, Step, Option<Reserved<'a>>);
+
+/// Locks the slot for a command that has room, or says where else it belongs.
+fn lock_with_room<'a>(
+    asker: &Asker<'a>,
+    slot: Slot,
+    (command, handler): (&'static Command, KeyHandler),
+    args: &Args<'_>,
+) -> Result<Result<Entered<'a>, Route>, CommandError> {
+    let node: &'a Arc<Node> = asker.node;
+    for attempt in 0..ROOM_ATTEMPTS_MAX {
+        let locked = node.slots.lock(slot);
+        // Read under the lock: a lease must not be judged by a moment before a wait for it.
+        let (now, now_unix_ms) = (clock::now(), clock::unix_ms());
+        let leads = match route_here(asker, slot, &locked, asker.way, command.has(flag::WRITE)) {
+            Route::Local => true,
+            Route::LocalReplica => false,
+            elsewhere => return Ok(Err(elsewhere)),
+        };
+        let step = Step {
+            slot,
+            command,
+            handler,
+            leads,
+            now,
+            now_unix_ms,
+        };
+        if !leads || !command.has(flag::DENY_OOM) {
+            return Ok(Ok((locked, step, None)));
+        }
+        let growth = words_growth(args) + rewritten(&locked.table, command, args);
+        let lacking = match room_for(node, growth, locked.placement(), attempt > 0) {
+            Ok(room) => return Ok(Ok((locked, step, room))),
+            Err(lacking) => lacking,
+        };
+        // Entries go under the locks of their slots, one at a time.
+        drop(locked);
+        lacking.make_room(node)?;
+    }
+    Err(CommandError::OutOfMemory)
+}
+
+/// What the words of a command may add to the data, about.
+fn words_growth(args: &Args<'_>) -> usize {
+    let (buffer, _) = args.words();
+    buffer.len() + buffer.len() / 4
+}
+
+/// What else it may: the tables grow, and values that are there may be written anew before the old
+/// ones are gone.
+fn rewritten(table: &SlotTable, command: &Command, args: &Args<'_>) -> usize {
+    let (buffer, spans) = args.words();
+    let keys = command.keys.of(buffer, spans);
+    // A hash changes in place, but for a copy of it at another key.
+    let several = keys.len() > 1;
+    let anew = keys
+        .filter_map(|key| table.find(key))
+        .filter(|entry| several || entry.kind() == Kind::String);
+    anew.map(Entry::allocated).sum::<usize>() + table.growth_bytes_max()
 }
 
 /// Lets the cache modes run the command.
@@ -217,7 +290,7 @@ fn run(
         let tells = |definition| asker.node.modes.tells(definition);
         let mut tx = Tx::new(&mut locked.table, role, step.now_unix_ms, version).telling(&tells);
         let result = (step.handler)(&mut tx, &mut args.clone());
-        let result = result.map(|reply| reply.encode(asker.version, replies.out));
+        let result = result.and_then(|reply| asker.answer(&reply, write, replies.out));
         let outcome = tx.finish();
         if !(outcome.saw_ended && step.leads && role == Role::Replica) {
             break (outcome, version, result);

@@ -177,6 +177,7 @@ fn run_in_slot(
         written: &mut Written::default(),
         pending,
         stats: None,
+        card: None,
     };
     let mut args = Args::new(request.buffer, request.spans, command.name);
     let mut replies = Replies {

@@ -21,6 +21,7 @@ mod inbox;
 mod inquiry;
 pub mod join;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod modes;
 pub mod node;

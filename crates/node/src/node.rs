@@ -1,7 +1,7 @@
 //! What the threads of a node share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use cluster::metadata::Group;
@@ -14,6 +14,7 @@ use crate::clients::Clients;
 use crate::config::Settings;
 use crate::departure::Departures;
 use crate::execute::MESSAGE_MARGIN;
+use crate::memory::{Memory, Urgent};
 use crate::metrics::FrontMetrics;
 use crate::modes::Modes;
 use crate::parameters::Parameters;
@@ -21,7 +22,6 @@ use crate::slots::Slots;
 use crate::stats::Stats;
 use crate::store::Store;
 use crate::topology::Topology;
-use crate::upkeep::Urgent;
 use cluster::clock;
 
 /// One node of the cluster, as its own threads see it.
@@ -56,8 +56,8 @@ pub struct Node {
     pub started: Time,
     /// Evicts where a command cannot wait for the thread that does it otherwise.
     pub(crate) urgent: Mutex<Urgent>,
-    /// The most memory that was seen in use, in bytes.
-    pub memory_peak: AtomicU64,
+    /// What is known of the memory of the process.
+    pub memory: Memory,
     /// 40 hexadecimal digits that are new with each start (`run_id`).
     pub run_id: String,
 }
@@ -92,6 +92,10 @@ impl Node {
             .store(packed.hash_max_listpack_entries, Relaxed);
         let bytes = packed.hash_max_listpack_value.as_usize();
         limits.hash_bytes.store(bytes, Relaxed);
+        let conditions = store.conditions();
+        conditions.set_samples(memory.maxmemory_samples);
+        conditions.set_lfu_log_factor(memory.lfu_log_factor);
+        conditions.set_lfu_decay_minutes(memory.lfu_decay_time);
         Arc::new(Node {
             parameters: Parameters::new(&settings),
             settings,
@@ -108,7 +112,7 @@ impl Node {
             group: OnceLock::new(),
             started: clock::now(),
             urgent: Mutex::new(Urgent::new()),
-            memory_peak: AtomicU64::new(0),
+            memory: Memory::default(),
             run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }
@@ -119,15 +123,17 @@ impl Node {
         u64::try_from(clock::now().since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether what takes more memory is refused. Where entries are evicted, that happens beside
-    /// the requests, and a sixteenth more than the limit is let in while it catches up.
+    /// How many bytes of entries the databases may lack: a quarter of what the data may take.
+    #[must_use]
+    pub fn dirty_bytes_max(&self) -> u64 {
+        let most = self.store.budget().data_bytes_max();
+        most.map_or(u64::MAX, |most| most as u64 / 4)
+    }
+
+    /// Whether the data takes more than it may: nothing that is not needed is added to it.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
-        if !self.store.is_over_limit() {
-            return false;
-        }
-        let limit = self.store.maxmemory_bytes();
-        !self.store.policy().evicts() || self.store.used_bytes() > limit + limit / 16
+        self.store.is_over_limit()
     }
 }
 

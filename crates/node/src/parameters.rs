@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use cluster::metadata::{Entry, OnLoss};
+use routing::quantity::Size;
 
+use crate::config::ClientShare;
 use crate::config::Settings;
-use crate::config::check::{ARGUMENT_BYTES, QUERY_BYTES};
+use crate::config::check::{ARGUMENT_BYTES, LFU, QUERY_BYTES};
 use crate::node::Node;
 use crate::resp::Limits;
 use crate::store::POLICIES;
@@ -28,6 +30,8 @@ pub struct Parameters {
     pub requirepass: ArcSwapOption<String>,
     /// Whether clients from elsewhere are refused while there is no password.
     pub protected_mode: AtomicBool,
+    /// What the buffers of all clients may take.
+    pub maxmemory_clients: ArcSwap<ClientShare>,
 }
 
 impl Parameters {
@@ -50,6 +54,7 @@ impl Parameters {
             tcp_keepalive_seconds: timings.client_keepalive.0.as_secs().into(),
             requirepass: ArcSwapOption::from_pointee(settings.node.requirepass.clone()),
             protected_mode: settings.node.protected_mode.into(),
+            maxmemory_clients: ArcSwap::from_pointee(settings.memory.maxmemory_clients),
         }
     }
 }
@@ -133,6 +138,24 @@ pub const PARAMETERS: &[Parameter] = &[
         ..HASH_BYTES
     },
     changeable(
+        "lfu-decay-time",
+        |node| node.store.conditions().lfu_decay_minutes().to_string(),
+        |node, text| {
+            let minutes = small_within(text, LFU)?;
+            node.store.conditions().set_lfu_decay_minutes(minutes);
+            Ok(())
+        },
+    ),
+    changeable(
+        "lfu-log-factor",
+        |node| node.store.conditions().lfu_log_factor().to_string(),
+        |node, text| {
+            let factor = small_within(text, LFU)?;
+            node.store.conditions().set_lfu_log_factor(factor);
+            Ok(())
+        },
+    ),
+    changeable(
         "maxclients",
         |node| node.parameters.maxclients.load(Relaxed).to_string(),
         |node, text| {
@@ -159,6 +182,24 @@ pub const PARAMETERS: &[Parameter] = &[
         },
     ),
     changeable(
+        "maxmemory-clients",
+        |node| match **node.parameters.maxmemory_clients.load() {
+            ClientShare::Bytes(size) => size.0.to_string(),
+            share @ ClientShare::Percent(_) => share.to_string(),
+        },
+        |node, text| {
+            let share = if text.ends_with('%') {
+                let why = |_| "percentage argument must be less or equal to 100";
+                text.parse().map_err(why)?
+            } else {
+                let bytes = memory(text).ok_or("argument must be a memory or percent value")?;
+                ClientShare::Bytes(Size(bytes))
+            };
+            node.parameters.maxmemory_clients.store(share.into());
+            Ok(())
+        },
+    ),
+    changeable(
         "maxmemory-policy",
         |node| node.store.policy().name().to_owned(),
         |node, text| {
@@ -167,6 +208,16 @@ pub const PARAMETERS: &[Parameter] = &[
             known
                 .then_some(())
                 .ok_or_else(|| one_of(&names().collect::<Vec<_>>()))
+        },
+    ),
+    changeable(
+        "maxmemory-samples",
+        |node| node.store.conditions().samples().to_string(),
+        |node, text| {
+            // More than are compared are taken as so many.
+            let samples = small_within(text, 1..=i32::MAX as u32)?;
+            node.store.conditions().set_samples(samples);
+            Ok(())
         },
     ),
     of_cluster(
@@ -288,6 +339,13 @@ fn number_within(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> 
                 range.end()
             )
         })
+}
+
+fn small_within(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let (least, most) = range.into_inner();
+    let number = number_within(text, least.into()..=most.into())?;
+    // It is at most `most`.
+    Ok(u32::try_from(number).unwrap_or(most))
 }
 
 fn bytes_within(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {

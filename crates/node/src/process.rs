@@ -5,7 +5,9 @@ use std::fs;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::system::{sysinfo, uname};
-use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemalloc_ctl::{
+    Access, AsName, arenas, background_thread, epoch, max_background_threads, stats, stats_print,
+};
 
 /// Open files that are not for clients: listeners, other nodes, the metadata's log, databases.
 const FILES_KEPT: u64 = 256;
@@ -40,6 +42,61 @@ pub(crate) fn clients_max() -> u64 {
         .map_or(u64::MAX, clients_within)
 }
 
+/// For how long pages that nothing lies in are kept for what comes next, in milliseconds.
+const PAGES_KEPT_MS: isize = 500;
+
+/// Has the allocator give back what it does not need soon, on a thread of its own.
+pub fn configure_allocator() {
+    let on = max_background_threads::write(1).and_then(|()| background_thread::write(true));
+    if let Err(error) = on {
+        tracing::warn!("the allocator gives memory back only while it is used: {error}");
+    }
+    keep_pages(PAGES_KEPT_MS);
+}
+
+/// Has the allocator give back all pages that nothing lies in.
+pub(crate) fn purge() {
+    // It has no other word for it that can be said safely: pages that are kept for no time at all
+    // are given back at once.
+    keep_pages(0);
+    keep_pages(PAGES_KEPT_MS);
+}
+
+fn keep_pages(milliseconds: isize) {
+    let set = |name: &str| Access::<isize>::write(name.name(), milliseconds);
+    // Of arenas that are still to be made, and of those that are there. Some of these are not in
+    // use, and say so; none gives back in two steps.
+    let _ = set("arenas.dirty_decay_ms\0");
+    for arena in 0..arenas::narenas::read().unwrap_or(0) {
+        let _ = set(&format!("arena.{arena}.dirty_decay_ms\0"));
+        let _ = Access::<isize>::write(format!("arena.{arena}.muzzy_decay_ms\0").name(), 0);
+    }
+}
+
+/// What the allocator says of itself, for people.
+pub(crate) fn allocator_report() -> String {
+    let mut text = Vec::new();
+    let mut options = stats_print::Options::default();
+    // A table of every size in every arena is nobody's reading.
+    options.skip_per_arena = true;
+    if let Err(error) = stats_print::stats_print(&mut text, options) {
+        return format!("The allocator says nothing: {error}\n");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Bytes that the program has allocated; 0 if the allocator does not know.
+pub(crate) fn allocated() -> usize {
+    // Its numbers are those of the last time that its epoch was advanced.
+    let _ = epoch::advance();
+    stats::allocated::read().unwrap_or(0)
+}
+
+/// Bytes of the process that are in memory.
+pub(crate) fn resident() -> usize {
+    usize::try_from(resident_pages()).map_or(0, |pages| pages * page_size())
+}
+
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -49,6 +106,10 @@ pub struct Usage {
     pub active: u64,
     /// Bytes of the allocator's pages that are in memory.
     pub allocator_resident: u64,
+    /// Bytes of the allocator's pages that it keeps for later without memory behind them.
+    pub allocator_retained: u64,
+    /// Bytes of the allocator's own records.
+    pub allocator_metadata: u64,
     /// Bytes of the process that are in memory.
     pub resident: u64,
     /// Bytes of memory that the machine has.
@@ -72,6 +133,8 @@ impl Usage {
             allocated: bytes(stats::allocated::read().map_err(drop)),
             active: bytes(stats::active::read().map_err(drop)),
             allocator_resident: bytes(stats::resident::read().map_err(drop)),
+            allocator_retained: bytes(stats::retained::read().map_err(drop)),
+            allocator_metadata: bytes(stats::metadata::read().map_err(drop)),
             resident: resident_pages() * page_size() as u64,
             machine: machine.totalram * u64::from(machine.mem_unit),
             user_seconds,

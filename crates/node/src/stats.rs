@@ -75,11 +75,13 @@ pub enum Limit {
     Waiters,
     /// The commands, and their bytes, that a client queues for a transaction.
     Transaction,
+    /// What the buffers of all clients take together.
+    ClientMemory,
 }
 
 impl Limit {
     /// Every limit, in the order of their counters.
-    pub const ALL: [Limit; 14] = [
+    pub const ALL: [Limit; 15] = [
         Limit::Clients,
         Limit::OpenFiles,
         Limit::Arguments,
@@ -94,6 +96,7 @@ impl Limit {
         Limit::Uncommitted,
         Limit::Waiters,
         Limit::Transaction,
+        Limit::ClientMemory,
     ];
 
     /// The label of its metric: the setting, where there is one.
@@ -114,6 +117,7 @@ impl Limit {
             Limit::Uncommitted => "uncommitted_max",
             Limit::Waiters => "waiters_max",
             Limit::Transaction => "transaction_max",
+            Limit::ClientMemory => "maxmemory_clients",
         }
     }
 }
@@ -136,6 +140,8 @@ pub struct ThreadStats {
     pub hits: Count,
     /// Looks of reading commands at a key that was not there.
     pub misses: Count,
+    /// Bytes of the buffers of the thread's connections, as a sum of what came and went.
+    pub client_bytes: Count,
     limits: [Count; Limit::ALL.len()],
 }
 
@@ -150,6 +156,7 @@ impl ThreadStats {
             malformed: Count::default(),
             hits: Count::default(),
             misses: Count::default(),
+            client_bytes: Count::default(),
             limits: Default::default(),
         }
     }
@@ -285,6 +292,15 @@ impl Stats {
         let stats = Arc::new(ThreadStats::new());
         self.threads.lock().push(Arc::clone(&stats));
         stats
+    }
+
+    /// What the buffers of all clients take, in bytes.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        let threads = self.threads.lock();
+        // A thread adds before it takes away, but the others need not see that at once.
+        let of_thread = |stats: &Arc<ThreadStats>| stats.client_bytes.get().cast_signed().max(0);
+        threads.iter().map(of_thread).sum::<i64>().unsigned_abs() as usize
     }
 
     /// Counts an error reply.

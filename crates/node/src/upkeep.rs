@@ -1,18 +1,20 @@
-//! What goes on beside the requests: the eviction policy's clock, active expiry, eviction, and
-//! memory that is given back after a slot was emptied.
+//! What goes on beside the requests: memory is measured, the eviction policy's clock goes on, what
+//! is due expires, entries are evicted ahead of what comes, here and for members that are short of
+//! memory, and what was emptied is given back.
 //!
 //! One thread does it for all slots. It holds one slot's lock at a time, for microseconds.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::replication::Out;
+use cluster::replication::{Out, Shortage};
 use cluster::{Member, Slot, Time, clock};
 use tokio::sync::watch;
 
+use crate::memory::{Memory, cut_the_largest, headroom};
 use crate::node::Node;
 use crate::store::tx::Role;
-use crate::store::{Evictor, Expiry, LedSlots, SlotTable, Tx};
+use crate::store::{Evictor, Expiry, LedSlots, Reason, SlotTable, Tx};
 
 /// How long the thread rests when nothing presses.
 const REST: Duration = Duration::from_millis(10);
@@ -20,11 +22,11 @@ const REST: Duration = Duration::from_millis(10);
 const EXPIRY_BUDGET: usize = 4096;
 /// Entries that are evicted before the clock and expiry have their turn again.
 const EVICTIONS_MAX: usize = 256;
-/// Entries that are evicted at a time for members that are short of memory: they say so ten times
-/// a second.
-const RELIEF_MAX: usize = 64;
-/// Entries that are evicted for one command.
-const URGENT_MAX: usize = 32;
+/// How often entries are evicted for members that are short of memory: what they say is as old as
+/// a record takes to get there and back.
+const RELIEF_EVERY: Duration = Duration::from_millis(50);
+/// Entries that are evicted for them at a time.
+const RELIEF_MAX: usize = 1024;
 /// Active expiry goes round all slots at most once in this time.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
 /// Entries of emptied slots whose memory is given back at a time.
@@ -39,46 +41,8 @@ struct Upkeep {
     evictor: Evictor,
     /// Makes room at other members.
     relief: Evictor,
-}
-
-/// Makes room at once for a command that would be refused: the thread's next step may be too far
-/// away. Whether there is some now.
-pub(crate) fn make_room(node: &Node) -> bool {
-    if node.store.policy().evicts()
-        && let Some(mut urgent) = node.urgent.try_lock()
-    {
-        urgent.step(node);
-    }
-    !node.is_out_of_memory()
-}
-
-/// Evicts for commands that cannot wait.
-#[derive(Debug)]
-pub(crate) struct Urgent {
-    evictor: Evictor,
-    not_before: Time,
-}
-
-impl Urgent {
-    pub(crate) fn new() -> Urgent {
-        Urgent {
-            evictor: Evictor::new(rand::random()),
-            not_before: Time::ZERO,
-        }
-    }
-
-    fn step(&mut self, node: &Node) {
-        let now = clock::now();
-        if now < self.not_before {
-            return;
-        }
-        let before = node.store.evicted_keys();
-        self.evictor.step(&node.store, node, URGENT_MAX);
-        if node.store.evicted_keys() == before {
-            // To find nothing takes a look at every slot, which not every refused command is worth.
-            self.not_before = now + REST;
-        }
-    }
+    /// When it may do so next.
+    next_relief: Time,
 }
 
 /// Does it until the node stops.
@@ -106,8 +70,9 @@ impl Upkeep {
         Upkeep {
             expiry: Expiry::default(),
             next_round: clock::now(),
-            evictor: Evictor::new(rand::random()),
-            relief: Evictor::new(rand::random()),
+            evictor: Evictor::new(rand::random(), Reason::Own),
+            relief: Evictor::new(rand::random(), Reason::Others),
+            next_relief: clock::now(),
         }
     }
 
@@ -119,40 +84,91 @@ impl Upkeep {
             self.next_round = now + ROUND_EVERY;
         }
         let more_to_sweep = store.sweep(SWEEP_ENTRIES);
+        node.memory.measure(node);
+        cut_the_largest(node);
+        let presses = self.evict(node);
+        self.relieve(node, now);
+        more_to_sweep || presses
+    }
+
+    /// Keeps some memory free ahead of what comes. Returns whether more presses. Where other nodes
+    /// lead a part of the slots they do their part of it.
+    fn evict(&mut self, node: &Node) -> bool {
+        let (store, budget) = (&node.store, node.store.budget());
+        let headroom = headroom(budget);
+        let lacking = budget.lacking_bytes(headroom);
+        let replicas = node.slots.replicas();
+        replicas.set_shortage(Shortage {
+            lacking_bytes: lacking as u64,
+            full: Memory::is_full(node),
+        });
+        if lacking == 0 || !store.policy().evicts() {
+            return false;
+        }
+        let share = lacking.div_ceil(primaries(node));
         let before = store.evicted_keys();
-        let enough = self.evictor.step(store, node, EVICTIONS_MAX);
-        let presses = more_to_sweep || !enough && store.evicted_keys() > before;
-        node.slots.replicas().set_short_of_memory(!enough);
-        self.relieve(node);
-        presses
+        let enough = self.evictor.step(store, node, EVICTIONS_MAX, |freed| {
+            let within = budget.lacking_bytes(0) == 0;
+            within && (freed >= share || budget.lacking_bytes(headroom) == 0)
+        });
+        let found = store.evicted_keys() > before;
+        if !found && !enough {
+            node.memory.count_vain_eviction();
+        }
+        found && !enough
     }
 
     /// Only a slot's primary evicts, so it does that for its copies as well: where a member that
     /// holds some is short of memory, entries of the slots that both hold go.
-    fn relieve(&mut self, node: &Node) {
+    fn relieve(&mut self, node: &Node, now: Time) {
         let replicas = node.slots.replicas();
         let me = replicas.me();
-        let peers = replicas.peers();
-        let short: Vec<Member> = peers
+        let mut short: Vec<(Member, Shortage)> = replicas
+            .peers()
             .iter()
-            .filter(|peer| peer.is_short_of_memory() && peer.is_connected())
-            .map(|peer| *peer.member())
-            .filter(|member| *member != me)
+            .map(|peer| (*peer.member(), peer.shortage()))
+            .filter(|(member, shortage)| *member != me && *shortage != Shortage::default())
             .collect();
-        if !short.is_empty() {
-            let shared = Shared { node, with: short };
-            self.relief.evict(&node.store, &shared, RELIEF_MAX);
+        let full = short.iter().filter(|(_, shortage)| shortage.full);
+        node.memory
+            .set_full(full.map(|(member, _)| *member).collect());
+        if short.is_empty() || now < self.next_relief {
+            return;
         }
+        self.next_relief = now + RELIEF_EVERY;
+        short.sort_by_key(|(_, shortage)| shortage.lacking_bytes);
+        let Some((member, shortage)) = short.pop() else {
+            return;
+        };
+        let lacking = usize::try_from(shortage.lacking_bytes).unwrap_or(usize::MAX);
+        let share = lacking.div_ceil(primaries(node));
+        let shared = Sharing {
+            node,
+            with: vec![member],
+        };
+        let enough = |freed| freed >= share;
+        self.relief.step(&node.store, &shared, RELIEF_MAX, enough);
     }
 }
 
-/// The slots that a node leads and some other members hold.
-struct Shared<'a> {
-    node: &'a Node,
-    with: Vec<Member>,
+/// How many nodes lead slots, as far as this one is connected to them.
+fn primaries(node: &Node) -> usize {
+    let replicas = node.slots.replicas();
+    let me = replicas.me();
+    let others = replicas.peers();
+    let connected = others
+        .iter()
+        .filter(|peer| *peer.member() != me && peer.is_connected());
+    1 + connected.count()
 }
 
-impl Shared<'_> {
+/// The slots that a node leads and some other members hold.
+pub(crate) struct Sharing<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) with: Vec<Member>,
+}
+
+impl Sharing<'_> {
     fn is_meant(&self, slot: Slot) -> bool {
         let locked = self.node.slots.lock(slot);
         let placement = locked.placement();
@@ -160,7 +176,7 @@ impl Shared<'_> {
     }
 }
 
-impl LedSlots for Shared<'_> {
+impl LedSlots for Sharing<'_> {
     fn look<R>(&self, slot: Slot, look: impl FnOnce(&SlotTable) -> R) -> Option<R> {
         self.is_meant(slot).then(|| self.node.look(slot, look))?
     }
@@ -205,6 +221,7 @@ impl LedSlots for Node {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::memory::take_room;
     use crate::store::tx;
 
     #[test]
@@ -241,18 +258,22 @@ mod tests {
 
         // A policy that evicts nothing makes no room.
         store.set_maxmemory_bytes(1);
-        assert!(!make_room(&node) && node.is_out_of_memory());
+        assert!(take_room(&node, 10).is_err());
         assert!(store.set_policy("allkeys-lru"));
-        let before = store.evicted_keys();
         store.set_maxmemory_bytes(store.used_bytes() * 3 / 4);
         assert!(
-            !make_room(&node),
-            "a quarter is more than one command evicts"
+            take_room(&node, store.used_bytes()).is_err(),
+            "never so much"
         );
-        assert_eq!(store.evicted_keys() - before, URGENT_MAX as u64);
+        let before = store.used_bytes();
+        // One command evicts for so long and no longer; with few keys in all slots that is soon.
+        let attempts = (0..1_000).take_while(|_| take_room(&node, 1_000).is_err());
+        assert!(attempts.count() < 1_000);
+        assert!(store.used_bytes() + 1_000 <= before * 3 / 4);
         store.set_maxmemory_bytes(store.used_bytes() / 2);
         while upkeep.step(&node) {}
-        assert!(!store.is_over_limit() && store.evicted_keys() > 100);
+        assert!(store.evicted_keys() > 100);
+        assert_eq!(store.budget().lacking_bytes(headroom(store.budget())), 0);
         assert_eq!(node.slots.tally().keys as u64, 1_000 - store.evicted_keys());
     }
 }

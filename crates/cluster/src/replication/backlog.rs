@@ -9,8 +9,10 @@ use super::settings::Settings;
 /// written now: the others give theirs back as the ticks come by.
 pub(crate) struct Backlog {
     slot_bytes_max: usize,
-    total_bytes_max: usize,
-    equal_share: usize,
+    total_bytes_max: AtomicUsize,
+    /// What the settings say of it.
+    total_bytes_limit: usize,
+    slots: usize,
     used: AtomicUsize,
 }
 
@@ -18,8 +20,9 @@ impl Backlog {
     pub(crate) fn new(settings: &Settings, slots: u16) -> Backlog {
         Backlog {
             slot_bytes_max: settings.backlog_bytes_max,
-            total_bytes_max: settings.backlog_total_bytes_max,
-            equal_share: settings.backlog_total_bytes_max / usize::from(slots.max(1)),
+            total_bytes_max: settings.backlog_total_bytes_max.into(),
+            total_bytes_limit: settings.backlog_total_bytes_max,
+            slots: slots.max(1).into(),
             used: AtomicUsize::new(0),
         }
     }
@@ -29,25 +32,35 @@ impl Backlog {
         self.used.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn set_total_bytes_max(&self, bytes: usize) {
+        let bytes = bytes.min(self.total_bytes_limit);
+        self.total_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    fn total_bytes_max(&self) -> usize {
+        self.total_bytes_max.load(Ordering::Relaxed)
+    }
+
     /// Whether there is more than there may be at all.
     pub(crate) fn is_over(&self) -> bool {
-        self.used() > self.total_bytes_max
+        self.used() > self.total_bytes_max()
     }
 
     /// Whether it is so full that slots that are not written have to give something back.
     pub(crate) fn is_tight(&self) -> bool {
-        self.used() > self.total_bytes_max / 2
+        self.used() > self.total_bytes_max() / 2
     }
 
     /// What one slot may keep now: as much of what it may keep at most as the whole has room left.
     pub(crate) fn slot_limit(&self) -> usize {
+        let total = self.total_bytes_max();
         let of_total = |used: usize| {
             let part = self.slot_bytes_max as u128 * used as u128;
             // At most the slot's bytes, as no more than all is used.
-            usize::try_from(part / self.total_bytes_max.max(1) as u128).unwrap_or(usize::MAX)
+            usize::try_from(part / total.max(1) as u128).unwrap_or(usize::MAX)
         };
-        let room = self.slot_bytes_max - of_total(self.used().min(self.total_bytes_max));
-        room.max(self.equal_share).min(self.slot_bytes_max)
+        let room = self.slot_bytes_max - of_total(self.used().min(total));
+        room.max(total / self.slots).min(self.slot_bytes_max)
     }
 
     pub(crate) fn take(&self, bytes: usize) {

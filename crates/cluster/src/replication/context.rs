@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -10,6 +10,7 @@ use super::backlog::Backlog;
 use super::lease::Grants;
 use super::peer::Peer;
 use super::settings::Settings;
+use super::shortage::{Shortage, Word};
 use crate::metadata::COPIES_MAX;
 use crate::{Incarnation, Member, NodeId, Slot, Time};
 
@@ -24,7 +25,8 @@ pub struct Context {
     oldest: Mutex<BTreeMap<NodeId, Incarnation>>,
     /// The lease of this node from the metadata group; needed where one member commits alone.
     group_lease_until: AtomicU64,
-    short_of_memory: AtomicBool,
+    /// How short of memory this member is.
+    shortage: Arc<Word>,
     /// `N`: an in-sync set does not grow beyond it.
     copies: AtomicUsize,
     attention: Attention,
@@ -42,7 +44,7 @@ impl Context {
             peers: RwLock::default(),
             oldest: Mutex::default(),
             group_lease_until: AtomicU64::new(0),
-            short_of_memory: AtomicBool::new(false),
+            shortage: Arc::default(),
             copies: AtomicUsize::new(COPIES_MAX),
             attention: Attention::new(slots),
             copying: Mutex::default(),
@@ -59,7 +61,7 @@ impl Context {
         let mut peers = self.peers.write();
         let peer = peers
             .entry(*member)
-            .or_insert_with(|| Arc::new(Peer::new(*member, now)));
+            .or_insert_with(|| Arc::new(Peer::new(*member, now, Arc::clone(&self.shortage))));
         if oldest.is_some_and(|oldest| member.incarnation < oldest) {
             peer.set_gone();
         }
@@ -103,8 +105,8 @@ impl Context {
             .fetch_max(until.as_nanos(), Ordering::AcqRel);
     }
 
-    pub(crate) fn set_short_of_memory(&self, short: bool) {
-        self.short_of_memory.store(short, Ordering::Relaxed);
+    pub(crate) fn set_shortage(&self, shortage: Shortage) {
+        self.shortage.set(shortage);
     }
 
     pub(crate) fn set_copies_max(&self, copies: u8) {
@@ -116,14 +118,16 @@ impl Context {
         self.copies.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_short_of_memory(&self) -> bool {
-        self.short_of_memory.load(Ordering::Relaxed)
-    }
-
     /// Bytes of the records that are kept for members that fall behind, in all slots.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
         self.backlog.used()
+    }
+
+    /// Sets how many bytes of such records there may be from now on, at most as many as the
+    /// settings say.
+    pub fn set_backlog_bytes_max(&self, bytes: usize) {
+        self.backlog.set_total_bytes_max(bytes);
     }
 
     /// Has the slot looked at in the next tick.

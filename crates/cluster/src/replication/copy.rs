@@ -94,7 +94,8 @@ impl<T: Table, K> Replica<T, K> {
             let Attachment::Copying { .. } = follower.state else {
                 continue;
             };
-            if follower.peer.queued_bytes() > context.settings.copy_window_bytes {
+            let queued = follower.peer.queued_bytes();
+            if queued > context.settings.copy_window_bytes || follower.peer.shortage().full {
                 more = true;
                 continue;
             }

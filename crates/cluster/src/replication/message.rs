@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
+use super::shortage::Shortage;
 use crate::{Epoch, Member, Slot, Version};
 
 /// From the initiator of a stream.
@@ -101,8 +102,9 @@ pub enum Back {
         number: u64,
         list: u64,
         excluded: Vec<(Slot, Epoch)>,
-        short_of_memory: bool,
     },
+    /// How short of memory I am since I said so last. Goes along with whatever is answered.
+    Shortage(Shortage),
     /// The epoch is promised; this is what I hold.
     Sealed {
         slot: Slot,

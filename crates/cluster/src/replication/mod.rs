@@ -25,6 +25,7 @@ mod replica;
 mod replicas;
 mod rules;
 mod settings;
+mod shortage;
 pub mod table;
 mod waiters;
 
@@ -37,5 +38,6 @@ pub use replica::{Refusal, Replica};
 pub use replicas::{Locked, Replicas};
 pub use rules::{Rule, Rules};
 pub use settings::Settings;
+pub use shortage::Shortage;
 pub use table::{BadEffects, Table};
 pub use waiters::{Need, Outcome, Token};

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::message::{self, Back, Forward};
+use super::shortage::{Shortage, Word};
 use crate::{Epoch, Member, Slot, Time, Version};
 
 /// Which side of a stream we are.
@@ -30,7 +32,10 @@ pub struct Peer {
     open: AtomicU64,
     lease_until: AtomicU64,
     heard_at: AtomicU64,
-    short_of_memory: AtomicBool,
+    /// How short of memory it says that it is.
+    shortage: Word,
+    /// How short of memory we are.
+    ours: Arc<Word>,
     gone: AtomicBool,
 }
 
@@ -70,13 +75,14 @@ struct BackStream {
     queue: VecDeque<Back>,
     processed: u64,
     told: u64,
+    told_shortage: Shortage,
 }
 
 /// How many unanswered heartbeats are remembered; older ones can no longer extend a lease.
 const HEARTBEATS_MAX: usize = 64;
 
 impl Peer {
-    pub(crate) fn new(member: Member, now: Time) -> Peer {
+    pub(crate) fn new(member: Member, now: Time, ours: Arc<Word>) -> Peer {
         Peer {
             member,
             forward: Mutex::default(),
@@ -84,7 +90,8 @@ impl Peer {
             open: AtomicU64::new(0),
             lease_until: AtomicU64::new(0),
             heard_at: AtomicU64::new(now.as_nanos()),
-            short_of_memory: AtomicBool::new(false),
+            shortage: Word::default(),
+            ours,
             gone: AtomicBool::new(false),
         }
     }
@@ -127,10 +134,17 @@ impl Peer {
         Time::from_nanos(self.lease_until.load(Ordering::Acquire))
     }
 
-    /// Whether the member says that it is short of memory.
+    /// How short of memory the member says that it is, while there is a stream to it.
     #[must_use]
-    pub fn is_short_of_memory(&self) -> bool {
-        self.short_of_memory.load(Ordering::Relaxed)
+    pub fn shortage(&self) -> Shortage {
+        match self.is_connected() {
+            true => self.shortage.get(),
+            false => Shortage::default(),
+        }
+    }
+
+    pub(crate) fn has_shortage(&self, shortage: Shortage) {
+        self.shortage.set(shortage);
     }
 
     /// Whether a stream to it is open.
@@ -339,6 +353,11 @@ impl Peer {
                     stream.told = stream.processed;
                     message::encode(&Back::Processed { upto: stream.told }, &mut batch);
                 }
+                let shortage = self.ours.get();
+                if shortage != stream.told_shortage && !batch.is_empty() {
+                    stream.told_shortage = shortage;
+                    message::encode(&Back::Shortage(shortage), &mut batch);
+                }
             }
         }
         (!batch.is_empty()).then(|| Bytes::from(batch))
@@ -367,7 +386,7 @@ impl Peer {
 
     /// A heartbeat came back: the lease runs from when it was sent. The slots that the answer
     /// excludes must have been dealt with before.
-    pub(crate) fn heartbeat_acked(&self, heartbeat: u64, list: u64, lease: Duration, short: bool) {
+    pub(crate) fn heartbeat_acked(&self, heartbeat: u64, list: u64, lease: Duration) {
         let mut stream = self.forward.lock();
         stream.confirmed = stream.confirmed.max(list);
         while let Some(&(number, sent_at)) = stream.heartbeats.front() {
@@ -380,7 +399,6 @@ impl Peer {
                     .fetch_max((sent_at + lease).as_nanos(), Ordering::AcqRel);
             }
         }
-        self.short_of_memory.store(short, Ordering::Relaxed);
     }
 
     /// Something arrived from this member.
@@ -436,7 +454,7 @@ mod tests {
     fn a_heartbeat_goes_ahead_of_what_waits() {
         let node = NodeId::from_bytes([1; 20]);
         let incarnation = Incarnation(1);
-        let peer = Peer::new(Member { node, incarnation }, Time::ZERO);
+        let peer = Peer::new(Member { node, incarnation }, Time::ZERO, Arc::default());
         peer.opened(Direction::Forward, 7, Time::ZERO);
         for _ in 0..3 {
             let chunk = Forward::CopyChunk {
@@ -464,7 +482,35 @@ mod tests {
         assert_eq!((peer.take_heartbeat(6), peer.queued_bytes()), (None, 2096));
         assert!(peer.take_heartbeat(7).is_some());
         let lease = Duration::from_nanos(100);
-        peer.heartbeat_acked(2, 0, lease, false);
+        peer.heartbeat_acked(2, 0, lease);
         assert_eq!(peer.lease_until(), Time::from_nanos(105));
+    }
+
+    #[test]
+    fn a_shortage_goes_along_with_the_next_answer_and_is_said_once() {
+        let node = NodeId::from_bytes([1; 20]);
+        let incarnation = Incarnation(1);
+        let ours = Arc::<Word>::default();
+        let peer = Peer::new(Member { node, incarnation }, Time::ZERO, Arc::clone(&ours));
+        peer.opened(Direction::Back, 7, Time::ZERO);
+        let shortage = Shortage {
+            lacking_bytes: 5 << 30,
+            full: true,
+        };
+        ours.set(shortage);
+        let heard = || {
+            peer.count_processed(7);
+            let batch = peer.take(Direction::Back, 7, 500).unwrap();
+            let messages = message::decode(&batch).map(Result::unwrap);
+            messages.collect::<Vec<Back>>()
+        };
+        assert_eq!(
+            heard(),
+            [Back::Processed { upto: 1 }, Back::Shortage(shortage)]
+        );
+        assert_eq!(heard(), [Back::Processed { upto: 2 }]);
+        ours.set(Shortage::default());
+        assert_eq!(heard().last(), Some(&Back::Shortage(Shortage::default())));
+        assert_eq!(peer.take(Direction::Back, 7, 500), None);
     }
 }

@@ -17,6 +17,7 @@ use super::out::Out;
 use super::peer::{Direction, Peer};
 use super::replica::Replica;
 use super::settings::Settings;
+use super::shortage::Shortage;
 use super::table::Table;
 use super::waiters::Token;
 use crate::{Member, Placement, Slot, Time};
@@ -229,7 +230,8 @@ impl<T: Table, K> Replicas<T, K> {
     #[must_use]
     pub fn has_room_for_copies(&self, peer: &Peer) -> bool {
         let window = self.context.settings.copy_window_bytes;
-        self.context.has_copies() && peer.queued_bytes() <= window
+        let has_memory = !peer.shortage().full;
+        self.context.has_copies() && has_memory && peer.queued_bytes() <= window
     }
 
     /// The metadata group lets this node lead alone until this moment.
@@ -242,9 +244,9 @@ impl<T: Table, K> Replicas<T, K> {
         self.context.set_copies_max(copies);
     }
 
-    /// Tells the primaries of the slots held here whether this member is short of memory.
-    pub fn set_short_of_memory(&self, short: bool) {
-        self.context.set_short_of_memory(short);
+    /// Tells the primaries of the slots held here how short of memory this member is.
+    pub fn set_shortage(&self, shortage: Shortage) {
+        self.context.set_shortage(shortage);
     }
 
     /// Sends a coordinator's message, if there is a stream to the member.
@@ -312,13 +314,11 @@ impl<T: Table, K> Replicas<T, K> {
                 .grants
                 .lock()
                 .grant(*peer.member(), now, confirmed);
-            let short_of_memory = self.context.is_short_of_memory();
             let (list, excluded) = (grant.list, grant.excluded);
             let answer = Back::HeartbeatAck {
                 number,
                 list,
                 excluded,
-                short_of_memory,
             };
             return peer.answer(stream, answer);
         }
@@ -383,15 +383,15 @@ impl<T: Table, K> Replicas<T, K> {
                 number,
                 list,
                 excluded,
-                short_of_memory,
             } => {
                 // First what is taken away, then what is given.
                 excluded
                     .iter()
                     .for_each(|&(slot, epoch)| self.deposed(slot, epoch, out));
                 let lease = self.context.settings.lease;
-                peer.heartbeat_acked(number, list, lease, short_of_memory);
+                peer.heartbeat_acked(number, list, lease);
             }
+            Back::Shortage(shortage) => peer.has_shortage(shortage),
             report => out.reports.push((*member, report)),
         }
     }

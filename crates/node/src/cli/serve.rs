@@ -13,6 +13,7 @@ use node::join::{ClientPorts, Newcomer};
 use node::logs;
 use node::node::Node;
 use node::others;
+use node::process;
 use node::server::Server;
 use node::slots::Slots;
 use node::topology::Topology;
@@ -126,6 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         &arguments.flags(),
     )?;
     logs::start(&settings.log);
+    process::configure_allocator();
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

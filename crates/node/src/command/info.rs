@@ -12,6 +12,7 @@ use crate::command::connection::REDIS_VERSION;
 use crate::command::table::table;
 use crate::command::{Answer, Args, Session};
 use crate::error::CommandError;
+use crate::memory::{Report, ratio};
 use crate::process::Usage;
 use crate::resp::Reply;
 use crate::stats::Limit;
@@ -148,51 +149,86 @@ fn clients(session: &Session<'_>, text: &mut String) {
 }
 
 fn memory(session: &Session<'_>, text: &mut String) {
-    let store = &session.node.store;
-    let usage = Usage::now();
-    let dataset = store.used_bytes() as u64;
-    let used = usage.allocated.max(dataset);
-    let peak = session.node.memory_peak.fetch_max(used, Relaxed).max(used);
-    let limit = store.maxmemory_bytes() as u64;
-    let ratio = usage.resident as f64 / used.max(1) as f64;
-    let overhead = used - dataset;
-    let backlog = session.node.slots.context().backlog_bytes();
+    let node = session.node;
+    let report = Report::now(node);
+    let (used, peak, usage) = (report.used, report.peak, report.usage);
+    let (data, maxmemory) = (report.data, report.maxmemory);
+    let resident = usage.resident;
+    let dataset_part = percent(data, used.saturating_sub(report.startup).max(data));
     fields(
         text,
         &[
             ("used_memory", &used),
             ("used_memory_human", &human(used)),
-            ("used_memory_rss", &usage.resident),
-            ("used_memory_rss_human", &human(usage.resident)),
+            ("used_memory_rss", &resident),
+            ("used_memory_rss_human", &human(resident)),
             ("used_memory_peak", &peak),
             ("used_memory_peak_human", &human(peak)),
             ("used_memory_peak_perc", &percent(used, peak)),
-            ("used_memory_overhead", &overhead),
-            ("used_memory_startup", &0),
-            ("used_memory_dataset", &dataset),
-            ("used_memory_dataset_perc", &percent(dataset, used)),
+            ("used_memory_overhead", &report.overhead()),
+            ("used_memory_startup", &report.startup),
+            ("used_memory_dataset", &data),
+            ("used_memory_dataset_perc", &dataset_part),
             ("allocator_allocated", &usage.allocated),
             ("allocator_active", &usage.active),
             ("allocator_resident", &usage.allocator_resident),
             ("total_system_memory", &usage.machine),
             ("total_system_memory_human", &human(usage.machine)),
             ("used_memory_lua", &0),
+            ("used_memory_vm_eval", &0),
+            ("used_memory_lua_human", &human(0)),
+            ("used_memory_scripts_eval", &0),
+            ("number_of_cached_scripts", &0),
+            ("number_of_functions", &0),
+            ("number_of_libraries", &0),
+            ("used_memory_vm_functions", &0),
+            ("used_memory_vm_total", &0),
+            ("used_memory_vm_total_human", &human(0)),
+            ("used_memory_functions", &0),
             ("used_memory_scripts", &0),
-            ("maxmemory", &limit),
-            ("maxmemory_human", &human(limit)),
-            ("maxmemory_policy", &store.policy().name()),
-            ("mem_fragmentation_ratio", &format_args!("{ratio:.2}")),
+            ("used_memory_scripts_human", &human(0)),
+            ("maxmemory", &maxmemory),
+            ("maxmemory_human", &human(maxmemory)),
+            ("maxmemory_policy", &node.store.policy().name()),
+        ],
+    );
+    fragmentation(&report, text);
+    fields(
+        text,
+        &[
+            ("mem_not_counted_for_evict", &0),
+            ("mem_replication_backlog", &report.backlog),
             (
-                "mem_fragmentation_bytes",
-                &(usage.resident as i64 - used as i64),
+                "mem_total_replication_buffers",
+                &(report.backlog + report.outgoing),
             ),
-            ("mem_replication_backlog", &backlog),
+            ("mem_clients_slaves", &report.outgoing),
+            ("mem_clients_normal", &report.clients),
+            ("mem_cluster_links", &0),
+            ("mem_aof_buffer", &0),
             ("mem_allocator", &"jemalloc"),
             ("active_defrag_running", &0),
             ("lazyfree_pending_objects", &0),
             ("lazyfreed_objects", &0),
         ],
     );
+}
+
+/// How much more there is of pages than of what lies in them, at each step up to the system.
+fn fragmentation(report: &Report, text: &mut String) {
+    let usage = &report.usage;
+    let steps = [
+        ("allocator_frag", usage.active, usage.allocated),
+        ("allocator_rss", usage.allocator_resident, usage.active),
+        ("rss_overhead", usage.resident, usage.allocator_resident),
+        ("mem_fragmentation", usage.resident, report.used),
+    ];
+    for (name, more, less) in steps {
+        let bytes = more.cast_signed() - less.cast_signed();
+        let times = format!("{:.2}", ratio(more, less));
+        field(text, name, "_ratio:", times);
+        field(text, name, "_bytes:", bytes);
+    }
 }
 
 fn human(bytes: u64) -> String {
@@ -233,6 +269,7 @@ fn stats(session: &Session<'_>, text: &mut String) {
     let node = session.node;
     let totals = node.stats.since_reset();
     let rates = node.stats.rates();
+    let (exceeded, now_exceeded) = node.memory.exceeded();
     let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     fields(
         text,
@@ -253,7 +290,9 @@ fn stats(session: &Session<'_>, text: &mut String) {
             ("sync_partial_err", &0),
             ("expired_keys", &node.store.expired_keys()),
             ("evicted_keys", &node.store.evicted_keys()),
-            ("evicted_clients", &0),
+            ("evicted_clients", &node.memory.evicted_clients()),
+            ("total_eviction_exceeded_time", &exceeded.as_millis()),
+            ("current_eviction_exceeded_time", &now_exceeded.as_millis()),
             ("keyspace_hits", &totals.hits),
             ("keyspace_misses", &totals.misses),
             ("pubsub_channels", &0),

@@ -16,6 +16,7 @@ mod info;
 mod introspect;
 mod keyspace;
 mod long_double;
+mod memory;
 mod object;
 mod scan;
 mod server;

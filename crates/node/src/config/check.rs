@@ -9,7 +9,7 @@ use routing::keyspace::{self, BadKeyspace};
 use routing::quantity::{Size, Span};
 
 use super::error::nearest;
-use super::settings::{Cluster, Limits, Node, Settings, Timings};
+use super::settings::{Cluster, Limits, Memory, Node, Settings, Timings};
 use super::values::is_host;
 
 /// A rule that is broken, and the key to blame.
@@ -30,6 +30,7 @@ pub(super) fn check(mut settings: Settings) -> Checked<Settings> {
     cluster(&settings.cluster)?;
     timings(&settings.timings)?;
     limits(&settings.limits)?;
+    memory(&settings.memory)?;
     peers::check(&settings)?;
     keyspaces(&settings)?;
     Ok(settings)
@@ -245,6 +246,22 @@ fn timings(timings: &Timings) -> Checked {
 pub(crate) const ARGUMENT_BYTES: RangeInclusive<u64> = 1 << 10..=512 << 20;
 /// What `query_bytes_max` may be.
 pub(crate) const QUERY_BYTES: RangeInclusive<u64> = 64 << 10..=3 << 30;
+
+/// Entries of a slot that may be compared for one eviction.
+const SAMPLES: RangeInclusive<u32> = 1..=crate::store::SAMPLES_MAX;
+/// What Redis takes for the settings of its counters of uses.
+pub(crate) const LFU: RangeInclusive<u32> = 0..=i32::MAX as u32;
+
+fn memory(memory: &Memory) -> Checked {
+    let (factor, decay) = (memory.lfu_log_factor, memory.lfu_decay_time);
+    within(
+        "memory.maxmemory_samples",
+        memory.maxmemory_samples,
+        SAMPLES,
+    )?;
+    within("memory.lfu_log_factor", factor, LFU)?;
+    within("memory.lfu_decay_time", decay, LFU)
+}
 
 fn limits(limits: &Limits) -> Checked {
     const TIB: u64 = 1 << 40;

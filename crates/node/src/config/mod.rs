@@ -19,7 +19,7 @@ pub use settings::{
     Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers, Settings,
     Timings,
 };
-pub use values::{EvictionPolicy, LogFilter, LogFormat, Seeds};
+pub use values::{ClientShare, EvictionPolicy, LogFilter, LogFormat, Seeds};
 
 use check::Wrong;
 use keys::{Unknown, Written};

@@ -3,6 +3,7 @@
 
 mod failover;
 mod gossip;
+mod memory;
 mod metadata;
 mod packed;
 mod peers;
@@ -16,10 +17,11 @@ use routing::keyspace::{KeyspaceSettings, StoreSettings};
 use routing::quantity::{Size, Span};
 use serde::{Deserialize, Serialize};
 
-use super::values::{self, EvictionPolicy, LogFilter, LogFormat, Seeds};
+use super::values::{self, LogFilter, LogFormat, Seeds};
 
 pub use failover::Failover;
 pub use gossip::Gossip;
+pub use memory::Memory;
 pub use metadata::Metadata;
 pub use packed::Packed;
 pub use peers::Peers;
@@ -36,7 +38,7 @@ pub struct Settings {
     pub timings: Timings,
     /// How much there may be of anything.
     pub limits: Limits,
-    /// How much data, and what gives way.
+    /// How much memory, and what gives way.
     pub memory: Memory,
     /// Up to where values of several parts are kept in one allocation.
     pub packed: Packed,
@@ -262,16 +264,6 @@ impl Default for Limits {
             admin_connections_max: 64,
         }
     }
-}
-
-/// How much data, and what gives way.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Memory {
-    /// Bytes of data; 0 is no limit.
-    pub maxmemory: Size,
-    /// What happens when they are used up.
-    pub policy: EvictionPolicy,
 }
 
 /// What the process says of itself.

@@ -136,10 +136,21 @@ fn a_wrong_value_is_named_with_its_line() {
         "node.bind: invalid IP address syntax",
     );
     expect(
-        "[memory]\npolicy = \"allkeys-lfu\"\n",
+        "[memory]\npolicy = \"allkeys-lro\"\n",
         2,
-        "memory.policy: unknown word \"allkeys-lfu\", expected one of: noeviction, allkeys-lru; \
-         did you mean \"allkeys-lru\"?",
+        "memory.policy: unknown word \"allkeys-lro\", expected one of: noeviction, allkeys-lru, \
+         allkeys-lfu, allkeys-fifo, allkeys-random, volatile-lru, volatile-lfu, volatile-fifo, \
+         volatile-random, volatile-ttl; did you mean \"allkeys-lru\"?",
+    );
+    expect(
+        "[memory]\nmaxmemory_clients = \"101%\"\n",
+        2,
+        "memory.maxmemory_clients: a share is written like \"5%\", up to 100%, not \"101%\"",
+    );
+    expect(
+        "[memory]\nmaxmemory_samples = 0\n",
+        2,
+        "memory.maxmemory_samples: must be from 1 to 64, not 0",
     );
     expect(
         "[cluster]\non_loss = \"waits\"\n",

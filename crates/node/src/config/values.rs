@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cluster::metadata::OnLoss;
+use routing::quantity::Size;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
@@ -249,8 +250,58 @@ choice! {
         NoEviction = "noeviction",
         /// The entries that were used least recently give way.
         AllkeysLru = "allkeys-lru",
+        /// Those that were used least often of late.
+        AllkeysLfu = "allkeys-lfu",
+        /// Those that came first.
+        AllkeysFifo = "allkeys-fifo",
+        /// Any.
+        AllkeysRandom = "allkeys-random",
+        /// Of those that expire, the ones that were used least recently.
+        VolatileLru = "volatile-lru",
+        /// Of those that expire, the ones that were used least often of late.
+        VolatileLfu = "volatile-lfu",
+        /// Of those that expire, the ones that came first.
+        VolatileFifo = "volatile-fifo",
+        /// Any of those that expire.
+        VolatileRandom = "volatile-random",
+        /// Those that expire soonest.
+        VolatileTtl = "volatile-ttl",
     }
 }
+
+/// How much the buffers of all clients may take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientShare {
+    /// So many bytes; 0 sets no bound.
+    Bytes(Size),
+    /// So many hundredths of `maxmemory`.
+    Percent(u8),
+}
+
+impl FromStr for ClientShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ClientShare, String> {
+        let Some(percent) = text.trim().strip_suffix('%') else {
+            return text.parse().map(ClientShare::Bytes);
+        };
+        let percent = percent.trim_end().parse().ok();
+        let percent = percent.filter(|percent| (1..=100).contains(percent));
+        let wrong = || format!("a share is written like \"5%\", up to 100%, not {text:?}");
+        percent.map(ClientShare::Percent).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for ClientShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientShare::Bytes(size) => size.fmt(f),
+            ClientShare::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+as_text!(ClientShare);
 
 #[cfg(test)]
 mod tests {

@@ -59,10 +59,7 @@ impl Host for NodeHost {
     }
 
     fn dirty_bytes_max(&self) -> u64 {
-        match self.node.store.maxmemory_bytes() {
-            0 => u64::MAX,
-            most => most as u64 / 4,
-        }
+        self.node.dirty_bytes_max()
     }
 
     fn database(&self, store: &str) -> Result<Rc<dyn Database>, String> {

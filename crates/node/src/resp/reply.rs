@@ -180,6 +180,28 @@ impl<'a> Reply<'a> {
     }
 }
 
+impl Reply<'_> {
+    /// How many bytes of values it holds: about what it takes on the wire, if that is much.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Reply::Bulk(value) => value.len(),
+            Reply::Slice(value) => value.len(),
+            Reply::Encoded(whole) => whole.len(),
+            Reply::Verbatim(text) => text.len(),
+            Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => {
+                items.iter().map(Reply::value_bytes).sum()
+            }
+            Reply::Map(pairs) => {
+                let of_pair =
+                    |(key, value): &(Reply<'_>, Reply<'_>)| key.value_bytes() + value.value_bytes();
+                pairs.iter().map(of_pair).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
 impl From<CommandError> for Reply<'_> {
     fn from(error: CommandError) -> Self {
         Reply::Error(error)

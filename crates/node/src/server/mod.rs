@@ -122,6 +122,7 @@ fn run_thread(
                 port,
             )));
         }
+        let mut evictions = thread.node.clients.evictions();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -133,6 +134,7 @@ fn run_thread(
                         thread.node.metrics.publish(&thread.node);
                     }
                 }
+                _ = evictions.changed() => thread.cut_the_evicted(),
                 _ = stopped.changed() => break,
             }
         }

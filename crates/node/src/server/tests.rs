@@ -308,16 +308,14 @@ fn what_takes_memory_is_refused_when_it_is_used_up() {
     let running = start(|settings| settings.memory.maxmemory = routing::quantity::Size(1));
     let mut client = connect(running.server.any_address);
     let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    expect(&mut client, "SET k v\r\n", full);
     expect(
         &mut client,
-        "SET k v\r\nSET k2 v\r\n",
-        &format!("+OK\r\n{full}"),
-    );
-    expect(&mut client, "GET k\r\nDEL k\r\n", "$1\r\nv\r\n:1\r\n");
-    expect(
-        &mut client,
-        "CONFIG SET maxmemory 0\r\nSET k2 v\r\n",
+        "CONFIG SET maxmemory 0\r\nSET k v\r\n",
         "+OK\r\n+OK\r\n",
     );
+    let less = "CONFIG SET maxmemory 1\r\nSET k w\r\n";
+    expect(&mut client, less, &format!("+OK\r\n{full}"));
+    expect(&mut client, "GET k\r\nDEL k\r\n", "$1\r\nv\r\n:1\r\n");
     running.server.stop();
 }

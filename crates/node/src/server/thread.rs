@@ -15,7 +15,7 @@ use crate::stats::ThreadStats;
 /// A buffer that is lent has at least this much room.
 const BUFFER_BYTES: usize = 16 << 10;
 /// A buffer that has grown beyond this is not kept.
-const BUFFER_BYTES_MAX: usize = 256 << 10;
+const BUFFER_BYTES_MAX: usize = 32 << 10;
 /// Buffers that a thread keeps for the next connection that needs one.
 const BUFFERS_MAX: usize = 64;
 
@@ -82,6 +82,15 @@ impl DataThread {
             .borrow()
             .values()
             .for_each(|link| link.stop_reading());
+    }
+
+    /// Cuts those who were chosen to go for the sake of memory.
+    pub(crate) fn cut_the_evicted(&self) {
+        for link in self.links.borrow().values() {
+            if link.card.is_evicted() {
+                link.cut(Close::Memory);
+            }
+        }
     }
 
     /// Cuts those who are idle for too long, or leave much unread for too long.

@@ -6,6 +6,7 @@
 //! through a [`Tx`]. Time is an argument everywhere: [`Store::tick`] moves the policy's clock.
 
 mod absence;
+mod budget;
 mod copy;
 pub mod effect;
 pub mod entry;
@@ -20,14 +21,15 @@ mod trash;
 pub mod tx;
 pub mod value;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
 
+pub use budget::{Budget, Reserved};
 pub use entry::{Entry, Kind, Mark};
-pub use evict::{Evictor, POLICIES, Policy};
+pub use evict::{Conditions, Evictor, POLICIES, Policy, Reason, SAMPLES_MAX, Scope, Trace};
 pub use expire::Expiry;
 pub use led::LedSlots;
 pub use segments::POSITION_BITS;
@@ -50,15 +52,15 @@ pub struct Store {
 pub(crate) struct Shared {
     /// Known once the cluster is: before that there is no entry anywhere.
     hasher: OnceLock<RandomState>,
-    used_bytes: AtomicUsize,
-    maxmemory_bytes: AtomicUsize,
+    budget: Budget,
     scratch_bytes_max: OnceLock<usize>,
     record_bytes_max: OnceLock<usize>,
     /// The position in [`POLICIES`] of the one in force.
     policy: AtomicU8,
-    clock: AtomicU32,
+    conditions: Conditions,
     expired_keys: AtomicU64,
-    evicted_keys: AtomicU64,
+    /// By policy and reason.
+    evicted_keys: [[AtomicU64; Reason::ALL.len()]; POLICIES.len()],
     limits: Limits,
     /// Entries that no slot has any more and that are still to be given back.
     trash: Mutex<Vec<Trash>>,
@@ -95,21 +97,27 @@ impl Store {
         SlotTable::new(self.shared.clone())
     }
 
+    /// How much there may be, and how much there is.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.shared.budget
+    }
+
     /// What all slots take together, as the allocator rounds it.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        self.shared.used_bytes.load(Ordering::Relaxed)
+        self.shared.budget.used_bytes()
     }
 
-    /// The limit that eviction keeps to; 0 is none.
+    /// The limit of the process; 0 is none.
     #[must_use]
     pub fn maxmemory_bytes(&self) -> usize {
-        self.shared.maxmemory_bytes.load(Ordering::Relaxed)
+        self.shared.budget.maxmemory_bytes()
     }
 
     /// Sets the limit; 0 is none.
     pub fn set_maxmemory_bytes(&self, bytes: usize) {
-        self.shared.maxmemory_bytes.store(bytes, Ordering::Relaxed);
+        self.shared.budget.set_maxmemory_bytes(bytes);
     }
 
     /// Sets how many bytes a command may take for its own work; as it is made, a store allows
@@ -123,11 +131,10 @@ impl Store {
         self.shared.record_bytes_max.get_or_init(|| bytes);
     }
 
-    /// Whether more memory is used than allowed: time to evict, and to refuse what takes more.
+    /// Whether the data takes more than it may: time to evict.
     #[must_use]
     pub fn is_over_limit(&self) -> bool {
-        let limit = self.maxmemory_bytes();
-        limit != 0 && self.used_bytes() > limit
+        self.shared.budget.lacking_bytes(0) > 0
     }
 
     /// How many keys this node has removed because they were past their time.
@@ -139,7 +146,22 @@ impl Store {
     /// How many keys this node has removed for the sake of memory.
     #[must_use]
     pub fn evicted_keys(&self) -> u64 {
-        self.shared.evicted_keys.load(Ordering::Relaxed)
+        self.evicted().map(|(_, _, count)| count).sum()
+    }
+
+    /// The same, by policy and reason.
+    pub fn evicted(&self) -> impl Iterator<Item = (&'static str, Reason, u64)> {
+        let by_policy = POLICIES.iter().zip(&self.shared.evicted_keys);
+        by_policy.flat_map(|(policy, counts)| {
+            let by_reason = Reason::ALL.into_iter().zip(counts);
+            by_reason.map(|(reason, count)| (policy.name(), reason, count.load(Ordering::Relaxed)))
+        })
+    }
+
+    /// What the eviction policies go by.
+    #[must_use]
+    pub fn conditions(&self) -> &Conditions {
+        &self.shared.conditions
     }
 
     /// The eviction policy in force.
@@ -168,13 +190,7 @@ impl Store {
     /// Moves the eviction policy's clock. Whoever maintains the store calls this some times a
     /// second.
     pub fn tick(&self, now_unix_ms: u64) {
-        self.shared
-            .clock
-            .store(evict::clock(now_unix_ms), Ordering::Relaxed);
-    }
-
-    pub(crate) fn clock(&self) -> u32 {
-        self.shared.clock()
+        self.shared.conditions.set_unix_ms(now_unix_ms);
     }
 
     /// Gives back memory of slots that were emptied or replaced and of large values, about `items`
@@ -190,7 +206,7 @@ impl Store {
             waiting.push(trash);
         }
         waiting.append(&mut found);
-        self.shared.adjust(freed, 0);
+        self.shared.budget.adjust(freed, 0);
         !waiting.is_empty()
     }
 }
@@ -218,26 +234,13 @@ impl Shared {
         POLICIES[usize::from(self.policy.load(Ordering::Relaxed))]
     }
 
-    #[inline]
-    fn clock(&self) -> u32 {
-        self.clock.load(Ordering::Relaxed)
-    }
-
     fn count_expired(&self) {
         self.expired_keys.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_evicted(&self) {
-        self.evicted_keys.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Something that took `before` bytes takes `after` now.
-    fn adjust(&self, before: usize, after: usize) {
-        if after >= before {
-            self.used_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.used_bytes.fetch_sub(before - after, Ordering::Relaxed);
-        }
+    fn count_evicted(&self, reason: Reason) {
+        let policy = usize::from(self.policy.load(Ordering::Relaxed));
+        self.evicted_keys[policy][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn making(&self) -> Making<'_> {
@@ -251,7 +254,7 @@ impl Shared {
     /// Takes over what a slot has got rid of; it counts until [`Store::sweep`] frees it.
     fn discard(&self, trash: Trash) {
         if trash.bytes() > 0 {
-            self.adjust(0, trash.bytes());
+            self.budget.adjust(0, trash.bytes());
             self.trash.lock().push(trash);
         }
     }

@@ -8,10 +8,12 @@
 //! Each segment remembers a moment before which none of its entries is due. That is the whole
 //! index for active expiry: eight bytes a segment.
 
+mod access;
 mod segment;
 
 use std::ops::ControlFlow;
 
+use super::entry::Entry;
 use super::size_class::rounded;
 pub(super) use segment::position_of;
 use segment::{Segment, spread};
@@ -19,6 +21,8 @@ use segment::{Segment, spread};
 /// A full segment: what a table of 256 buckets holds.
 const SEGMENT_ENTRIES_MAX: usize = 224;
 const SEGMENT_BUCKETS: usize = 256;
+/// What the table of a full segment takes.
+const SEGMENT_BYTES_MAX: usize = SEGMENT_BUCKETS * (size_of::<Entry>() + 1) + 64;
 /// How many buckets are tried for a random entry, before any will do.
 const DRAWS_MAX: usize = 256;
 /// Two neighbours that have fewer together are merged.
@@ -90,6 +94,16 @@ impl<T: Item> Segments<T> {
             Form::Many(directory) => directory.bytes(),
         };
         self.tables_bytes + directory
+    }
+
+    /// What the tables take more, at most, while one entry is added: a segment is split, and what
+    /// the directory is made of is copied as it doubles.
+    pub(super) fn growth_bytes_max(&self) -> usize {
+        let directory = match &self.form {
+            Form::One(_) => 0,
+            Form::Many(directory) => 2 * directory.bytes(),
+        };
+        directory + 2 * SEGMENT_BYTES_MAX
     }
 
     #[inline]
@@ -417,7 +431,9 @@ impl<T: Item> Directory<T> {
         let bit = 1_u64 << (u64::BITS - u32::from(depth));
         let other = self.index_of(self.segments[index].start ^ bit);
         let entries = self.segments[index].table.len() + self.segments[other].table.len();
-        if self.segments[other].depth != depth || entries > MERGE_ENTRIES_MAX {
+        let alike = self.segments[other].depth == depth
+            && self.segments[other].trace == self.segments[index].trace;
+        if !alike || entries > MERGE_ENTRIES_MAX {
             return None;
         }
         let upper_is_other = self.segments[index].start & bit == 0;

@@ -3,6 +3,8 @@
 //! Every change goes through [`SlotTable::apply_effect`], at the primary and at the copies alike,
 //! so that what is recorded is what was done. The lock around a slot belongs to its replication.
 
+mod access;
+
 use std::ops::{AddAssign, ControlFlow, SubAssign};
 use std::sync::Arc;
 
@@ -118,6 +120,12 @@ impl SlotTable {
         self.segments.sample(random, count, visit);
     }
 
+    /// What the tables of the slot may take more when one more entry comes: they double.
+    #[must_use]
+    pub fn growth_bytes_max(&self) -> usize {
+        self.segments.growth_bytes_max()
+    }
+
     /// The record that removed the key, if it is not known to be committed; otherwise zero.
     #[must_use]
     pub fn absence(&self, key: &[u8]) -> Version {
@@ -144,18 +152,6 @@ impl SlotTable {
     #[inline]
     pub(super) fn at(&self, place: Place) -> &Entry {
         self.segments.at(place)
-    }
-
-    /// A client has used the entry.
-    #[inline]
-    pub(super) fn touch(&mut self, place: Place) {
-        let (policy, clock) = (self.shared.policy(), self.shared.clock());
-        let entry = self.segments.at_mut(place);
-        let before = entry.access();
-        let after = policy.on_access(before, clock);
-        if after != before {
-            entry.set_access(after);
-        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
@@ -280,11 +276,12 @@ impl SlotTable {
     fn put(&mut self, key: &[u8], value: &[u8], mut header: Header) {
         let hash = self.hash(key);
         let shared = &*self.shared;
-        let (policy, clock) = (shared.policy(), shared.clock());
+        let (policy, now) = (shared.policy(), &shared.conditions);
+        self.segments.unify(hash, policy.trace(), now);
         if let Some(place) = self.segments.locate(hash, key) {
             let mut old = None;
             change_at(&mut self.segments, &mut self.tally, place, |entry| {
-                header.access = policy.on_access(entry.access(), clock);
+                header.access = policy.on_access(entry.access(), now);
                 if header.kind == Kind::Hash || entry.kind() == Kind::Hash {
                     let new = Entry::made(key, value, &header, shared.making());
                     old = Some(std::mem::replace(entry, new));
@@ -297,7 +294,7 @@ impl SlotTable {
             }
             return;
         }
-        header.access = policy.on_insert(clock);
+        header.access = policy.on_insert(now);
         let entry = Entry::made(key, value, &header, shared.making());
         self.tally += Tally::of(&entry);
         self.segments
@@ -368,7 +365,7 @@ impl SlotTable {
     /// Removes all that is neither dirty nor in doubt. The memory is given back outside the lock.
     fn clear(&mut self) {
         let old = std::mem::replace(&mut self.segments, Segments::new());
-        let mut held = Vec::new();
+        let (mut held, policy) = (Vec::new(), self.shared.policy());
         if self.tally.dirty + self.tally.in_doubt > 0 {
             let kept = old.iter().filter(|entry| entry.mark().is_held());
             held.extend(kept.map(Entry::duplicate));
@@ -376,9 +373,12 @@ impl SlotTable {
         let trash = Trash::of_slot(old, self.tally.entry_bytes);
         self.shared.discard(trash);
         self.tally = Tally::default();
-        for entry in held {
+        for mut entry in held {
+            entry.set_access(policy.on_insert(&self.shared.conditions));
             self.tally += Tally::of(&entry);
             let (hash, shared) = (self.hash(entry.key()), &self.shared);
+            self.segments
+                .unify(hash, policy.trace(), &shared.conditions);
             self.segments
                 .insert(hash, entry, &|key: &[u8]| shared.hash(key));
         }
@@ -388,7 +388,7 @@ impl SlotTable {
     fn report(&mut self) {
         let bytes = self.bytes();
         if bytes != self.reported_bytes {
-            self.shared.adjust(self.reported_bytes, bytes);
+            self.shared.budget.adjust(self.reported_bytes, bytes);
             self.reported_bytes = bytes;
         }
     }
@@ -426,7 +426,7 @@ impl Drop for SlotTable {
         let segments = std::mem::replace(&mut self.segments, Segments::new());
         let trash = Trash::of_slot(segments, self.tally.entry_bytes);
         self.shared.discard(trash);
-        self.shared.adjust(self.reported_bytes, 0);
+        self.shared.budget.adjust(self.reported_bytes, 0);
     }
 }
 

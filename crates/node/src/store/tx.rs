@@ -8,6 +8,7 @@
 //! happened. So a cache mode learns what a command wants before the database has agreed.
 
 mod hash;
+mod memory;
 mod overlay;
 mod watch;
 mod whole;
@@ -321,19 +322,6 @@ impl<'a> Tx<'a> {
         if self.locate(key).is_some() {
             self.perform(&Effect::Remove { key });
         }
-    }
-
-    /// Removes an entry for the sake of memory, unless the database lacks it or may not agree with
-    /// it. Returns whether it went.
-    pub fn evict(&mut self, key: &[u8]) -> bool {
-        let evictable = self
-            .inspect(key)
-            .is_some_and(|entry| !entry.mark().is_held());
-        if evictable {
-            self.table.shared.count_evicted();
-            self.perform(&Effect::Remove { key });
-        }
-        evictable
     }
 
     /// Removes all keys of the slot but those that are dirty or in doubt.

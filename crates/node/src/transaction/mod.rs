@@ -23,9 +23,9 @@ use crate::command::{Answer, Args, Session};
 use crate::dispatch::{Reach, Request, elsewhere, reach};
 use crate::error::CommandError;
 use crate::execute::leads_to;
+use crate::memory::take_room;
 use crate::resp::Reply;
 use crate::stats::Limit;
-use crate::upkeep::make_room;
 use routing::route::Route;
 
 pub(crate) use envelope::uses_in;
@@ -185,8 +185,8 @@ fn admit(
     };
     let node = session.node;
     // What is queued takes memory, whatever it will do.
-    if node.is_out_of_memory() && !make_room(node) {
-        return Err(CommandError::OutOfMemory);
+    if node.is_out_of_memory() {
+        take_room(node, 0)?;
     }
     if let Some(slot) = slot {
         match leads_to(session, slot, command.has(flag::WRITE)) {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use cluster::replication::Shortage;
 use cluster::{NodeId, SLOTS};
 
 use crate::admin::Admin;
 use crate::admin::exposition::Exposition;
 use crate::census::Census;
+use crate::memory::Report;
 use crate::node::Node;
-use crate::process::Usage;
 use crate::topology::Standing;
 
 pub(super) fn write(admin: &Admin, out: &mut Exposition) {
@@ -120,13 +121,14 @@ fn data(census: &Census, out: &mut Exposition) {
 }
 
 fn memory(node: &Node, census: &Census, out: &mut Exposition) {
-    let usage = Usage::now();
-    let data = node.store.used_bytes();
-    let entries = |tally: crate::store::Tally| tally.entry_bytes.min(data) as f64;
+    let report = Report::now(node);
+    let (usage, data) = (report.usage, report.data);
+    let entries = |tally: crate::store::Tally| (tally.entry_bytes as u64).min(data) as f64;
     let (led, copies) = (entries(census.led), entries(census.copies));
     let tables = (data as f64 - led - copies).max(0.0);
-    let backlog = node.slots.context().backlog_bytes() as f64;
-    let rest = (usage.allocated as f64 - data as f64 - backlog).max(0.0);
+    let (backlog, outgoing) = (report.backlog as f64, report.outgoing as f64);
+    let clients = report.clients as f64;
+    let rest = report.overhead() as f64 - backlog - outgoing - clients;
     out.gauge(
         "quorate_memory_bytes",
         "Bytes that are allocated, by what for.",
@@ -135,7 +137,19 @@ fn memory(node: &Node, census: &Census, out: &mut Exposition) {
     .of(&[("part", "copy_entries")], copies)
     .of(&[("part", "tables")], tables)
     .of(&[("part", "backlog")], backlog)
-    .of(&[("part", "other")], rest);
+    .of(&[("part", "outgoing")], outgoing)
+    .of(&[("part", "clients")], clients)
+    .of(&[("part", "other")], rest.max(0.0));
+    out.gauge(
+        "quorate_data_max_bytes",
+        "Bytes that the data may take, of what the process may; 0: no limit.",
+    )
+    .value(report.data_max as f64);
+    out.gauge(
+        "quorate_client_memory_max_bytes",
+        "Bytes that the buffers of all clients may take; 0: no limit.",
+    )
+    .value(report.clients_max as f64);
     out.gauge(
         "quorate_memory_resident_bytes",
         "Bytes of the process that are in memory.",
@@ -154,6 +168,33 @@ fn removals(node: &Node, out: &mut Exposition) {
         "Keys that this node removed for want of memory.",
     )
     .value(node.store.evicted_keys() as f64);
+    let mut evicted = out.counter(
+        "quorate_evictions_total",
+        "The same, by policy and whose memory it was: the node's own, or that of others.",
+    );
+    let policy = node.store.policy().name();
+    for (name, reason, count) in node.store.evicted() {
+        // Those that were never in force are not worth a line.
+        if count > 0 || name == policy {
+            let labels = [("policy", name), ("memory", reason.name())];
+            evicted.of(&labels, count as f64);
+        }
+    }
+    out.counter(
+        "quorate_evictions_in_vain_total",
+        "How often nothing was found that could be evicted.",
+    )
+    .value(node.memory.vain_evictions() as f64);
+    out.counter(
+        "quorate_evicted_clients_total",
+        "Clients closed because the buffers of all took too much memory.",
+    )
+    .value(node.memory.evicted_clients() as f64);
+    out.counter(
+        "quorate_memory_exceeded_seconds_total",
+        "For how long the data took more than it may.",
+    )
+    .value(node.memory.exceeded().0.as_secs_f64());
 }
 
 fn replication(node: &Node, census: &Census, out: &mut Exposition) {
@@ -173,7 +214,7 @@ fn replication(node: &Node, census: &Census, out: &mut Exposition) {
         if let Some(known) = peers.get_mut(&peer.member().node) {
             known.0 += peer.queued_bytes();
             known.1 |= peer.is_connected();
-            known.2 |= peer.is_short_of_memory();
+            known.2 |= peer.shortage() != Shortage::default();
         }
     }
     let mut family = |name, help, value: &dyn Fn(&(usize, bool, bool)) -> f64| {

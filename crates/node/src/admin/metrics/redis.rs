@@ -9,6 +9,7 @@ use cluster::{SLOTS, clock};
 use crate::admin::exposition::Exposition;
 use crate::command::connection::REDIS_VERSION;
 use crate::command::table::table;
+use crate::memory::Report;
 use crate::node::Node;
 use crate::process::{self, Usage};
 use crate::stats::{Limit, Totals};
@@ -109,11 +110,9 @@ fn clients(node: &Node, totals: &Totals, out: &mut Exposition) {
 }
 
 fn memory(node: &Node, out: &mut Exposition) {
-    let usage = Usage::now();
-    let dataset = node.store.used_bytes() as u64;
-    let used = usage.allocated.max(dataset);
-    let peak = node.memory_peak.fetch_max(used, Relaxed).max(used);
-    let limit = node.store.maxmemory_bytes() as f64;
+    let report = Report::now(node);
+    let (usage, used, peak, dataset) = (report.usage, report.used, report.peak, report.data);
+    let limit = report.maxmemory as f64;
     let resident = usage.resident as f64;
     for (name, help, value) in [
         (
@@ -143,12 +142,12 @@ fn memory(node: &Node, out: &mut Exposition) {
         ),
         (
             "redis_memory_max_bytes",
-            "Bytes of data that there may be; 0: no limit.",
+            "Bytes that there may be; 0: no limit.",
             limit,
         ),
         (
             "redis_config_maxmemory",
-            "Bytes of data that there may be; 0: no limit.",
+            "Bytes that there may be; 0: no limit.",
             limit,
         ),
         (
@@ -223,6 +222,11 @@ fn lookups(node: &Node, totals: &Totals, out: &mut Exposition) {
             "redis_evicted_keys_total",
             "Keys removed for memory.",
             node.store.evicted_keys(),
+        ),
+        (
+            "redis_evicted_clients_total",
+            "Clients closed for memory.",
+            node.memory.evicted_clients(),
         ),
     ] {
         out.counter(name, help).value(value as f64);

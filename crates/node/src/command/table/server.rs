@@ -1,15 +1,22 @@
 //! The rows of the group `server`.
 
 use super::Arity::{AtLeast, Exactly};
+use super::access::RO;
 use super::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, READ, STALE, WRITE};
-use super::{Command, acl, parent, plain};
-use crate::command::{config, copies, info, introspect, keyspace, server};
+use super::{Command, Keys, acl, keyed, parent, plain};
+use crate::command::{config, copies, info, introspect, keyspace, memory, server};
 
 const ALWAYS: u32 = LOADING | STALE;
 const CONFIG: u32 = ADMIN | NO_SCRIPT | ALWAYS;
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 const ON_ALL: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 const ON_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
+
+const OF_SHARDS: &[&str] = &[
+    "nondeterministic_output",
+    "request_policy:all_shards",
+    "response_policy:special",
+];
 
 #[rustfmt::skip] // a command is a line, and its documentation another
 pub(super) const ROWS: &[Command] = &[
@@ -51,8 +58,23 @@ pub(super) const ROWS: &[Command] = &[
     plain("flushdb", AtLeast(1), WRITE, acl::KEYSPACE | acl::DANGEROUS, keyspace::flush).all_slots()
         .tips(ON_SHARDS).doc("1.0.0", "O(N) for N keys", "Removes all keys from the cache."),
     plain("info", AtLeast(1), ALWAYS, acl::DANGEROUS, info::info)
-        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .tips(OF_SHARDS)
         .doc("1.0.0", "O(1)", "Returns what the node says of itself."),
+    parent("memory", 0, 0)
+        .doc("4.0.0", "Depends on subcommand.", "Says what memory is used for."),
+    plain("memory|doctor", Exactly(2), 0, 0, memory::doctor)
+        .tips(OF_SHARDS).doc("4.0.0", "O(1)", "Says what is remarkable about the node's memory."),
+    plain("memory|help", Exactly(2), ALWAYS, 0, memory::help)
+        .doc("4.0.0", "O(1)", "Lists the subcommands."),
+    plain("memory|malloc-stats", Exactly(2), 0, 0, memory::malloc_stats)
+        .tips(OF_SHARDS).doc("4.0.0", "O(1)", "Returns what the allocator says of itself."),
+    plain("memory|purge", Exactly(2), 0, 0, memory::purge)
+        .tips(ON_SHARDS).doc("4.0.0", "O(1)", "Has the allocator give back what it does not use."),
+    plain("memory|stats", Exactly(2), 0, 0, memory::stats)
+        .tips(OF_SHARDS).doc("4.0.0", "O(1)", "Returns what the node's memory is used for."),
+    keyed("memory|usage", AtLeast(3), READ, Keys::One { at: 2 }, 0, memory::usage)
+        .access(RO).cached()
+        .doc("4.0.0", "O(1)", "Returns how many bytes a key takes."),
     plain("swapdb", Exactly(3), WRITE | FAST, acl::KEYSPACE | acl::DANGEROUS,
         copies::swap_databases)
         .doc("4.0.0", "O(1)", "Is refused: there is one database."),

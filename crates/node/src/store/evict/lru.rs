@@ -1,26 +1,30 @@
 //! Approximated LRU: the entry that was not used for longest, of those that were sampled.
 
-use super::{CLOCK_MASK, Policy};
+use super::{Conditions, Policy, Scope};
 use crate::store::entry::Entry;
 
-/// Any entry may go; its bits are the moment of its last use.
+/// The bits of an entry are the moment of its last use.
 #[derive(Debug)]
-pub(super) struct AllKeysLru;
+pub(super) struct Lru(pub(super) Scope);
 
-impl Policy for AllKeysLru {
+impl Policy for Lru {
     fn name(&self) -> &'static str {
-        "allkeys-lru"
+        self.0.pick("allkeys-lru", "volatile-lru")
     }
 
-    fn on_insert(&self, clock: u32) -> u32 {
-        clock
+    fn scope(&self) -> Scope {
+        self.0
     }
 
-    fn on_access(&self, _access: u32, clock: u32) -> u32 {
-        clock
+    fn on_insert(&self, now: &Conditions) -> u32 {
+        now.clock()
     }
 
-    fn rank(&self, entry: &Entry, clock: u32) -> u32 {
-        clock.wrapping_sub(entry.access()) & CLOCK_MASK
+    fn on_access(&self, _access: u32, now: &Conditions) -> u32 {
+        now.clock()
+    }
+
+    fn rank(&self, _entry: &Entry, access: u32, now: &Conditions) -> u64 {
+        u64::from(now.clock().wrapping_sub(access) & Conditions::CLOCK_MASK)
     }
 }

@@ -5,21 +5,40 @@
 //! own: recency, frequency with decay, time of arrival. A policy that does keep one (the queues of
 //! S3-FIFO) offers its candidates itself instead of letting a sample be taken.
 
+mod conditions;
 mod evictor;
+mod fifo;
+mod lfu;
 mod lru;
+mod none;
+mod random;
+mod trace;
+mod ttl;
 
 use std::fmt::Debug;
 
 use super::entry::Entry;
 use super::slot::SlotTable;
 
-pub use evictor::Evictor;
+pub use conditions::{Conditions, SAMPLES_MAX};
+pub use evictor::{Evictor, Reason};
+pub use trace::Trace;
 
-/// How many entries of a slot are looked at in one sample.
-const SAMPLE: usize = 5;
+use Scope::{All, Expiring};
 
 /// All policies, as `maxmemory-policy` names them; the first is the default.
-pub static POLICIES: [&dyn Policy; 2] = [&NoEviction, &lru::AllKeysLru];
+pub static POLICIES: [&dyn Policy; 10] = [
+    &none::NoEviction,
+    &lru::Lru(All),
+    &lfu::Lfu(All),
+    &fifo::Fifo(All),
+    &random::Random(All),
+    &lru::Lru(Expiring),
+    &lfu::Lfu(Expiring),
+    &fifo::Fifo(Expiring),
+    &random::Random(Expiring),
+    &ttl::SoonestExpiry,
+];
 
 /// How entries are chosen for eviction.
 pub trait Policy: Debug + Send + Sync {
@@ -31,53 +50,57 @@ pub trait Policy: Debug + Send + Sync {
         true
     }
 
+    /// Which entries may go.
+    fn scope(&self) -> Scope;
+
+    /// What the bits of an entry say.
+    fn trace(&self) -> Trace {
+        Trace::Moment
+    }
+
     /// The bits of a new entry.
-    fn on_insert(&self, clock: u32) -> u32;
+    fn on_insert(&self, now: &Conditions) -> u32;
 
     /// The bits of an entry that is used, which had `access` before.
-    fn on_access(&self, access: u32, clock: u32) -> u32;
+    fn on_access(&self, access: u32, now: &Conditions) -> u32;
 
-    /// How soon the entry should go: the greater, the sooner.
-    fn rank(&self, entry: &Entry, clock: u32) -> u32;
+    /// How soon the entry with these bits should go: the greater, the sooner.
+    fn rank(&self, entry: &Entry, access: u32, now: &Conditions) -> u64;
 
-    /// Offers entries of a slot for eviction. By default a sample from a random place on.
-    fn candidates(&self, table: &SlotTable, random: u64, offer: &mut dyn FnMut(&Entry)) {
-        table.sample(random, SAMPLE, offer);
+    /// Offers entries of a slot for eviction, each with its bits, up to `count` of them: by default
+    /// a sample from a random place on. Returns where another sample of the slot may go on.
+    fn candidates(
+        &self,
+        table: &SlotTable,
+        random: u64,
+        count: usize,
+        offer: &mut dyn FnMut(&Entry, u32),
+    ) -> u64 {
+        table.sample_for(self.scope(), self.trace(), random, count, offer)
     }
 }
 
-/// Evicts nothing.
-#[derive(Debug)]
-struct NoEviction;
-
-impl Policy for NoEviction {
-    fn name(&self) -> &'static str {
-        "noeviction"
-    }
-
-    fn evicts(&self) -> bool {
-        false
-    }
-
-    // The time of the last use is kept all the same, so that a change of policy finds it.
-    fn on_insert(&self, clock: u32) -> u32 {
-        lru::AllKeysLru.on_insert(clock)
-    }
-
-    fn on_access(&self, access: u32, clock: u32) -> u32 {
-        lru::AllKeysLru.on_access(access, clock)
-    }
-
-    fn rank(&self, _entry: &Entry, _clock: u32) -> u32 {
-        0
-    }
-
-    fn candidates(&self, _: &SlotTable, _: u64, _: &mut dyn FnMut(&Entry)) {}
+/// Which entries may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Any.
+    All,
+    /// Those that expire.
+    Expiring,
 }
 
-/// The policies' clock: 24 bits that count quarters of a second, and wrap after 49 days.
-pub(super) fn clock(now_unix_ms: u64) -> u32 {
-    (now_unix_ms >> 8) as u32 & CLOCK_MASK
-}
+impl Scope {
+    /// Whether this one may go.
+    #[must_use]
+    pub fn includes(self, entry: &Entry) -> bool {
+        self == All || entry.expires_at().is_some()
+    }
 
-const CLOCK_MASK: u32 = 0x00FF_FFFF;
+    /// The policy's name, by whether it is about all keys.
+    fn pick(self, all: &'static str, expiring: &'static str) -> &'static str {
+        match self {
+            All => all,
+            Expiring => expiring,
+        }
+    }
+}

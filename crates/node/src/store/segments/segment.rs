@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::{DEPTH_MAX, Item, POSITION_BITS, POSITION_SHIFT, SEGMENT_ENTRIES_MAX};
+use crate::store::evict::Trace;
 use crate::store::size_class::rounded;
 
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Segment<T> {
     pub(super) start: u64,
     /// How many top bits the hashes here have in common.
     pub(super) depth: u8,
+    /// What the bits of the eviction policy say in all of its entries.
+    pub(super) trace: Trace,
 }
 
 impl<T: Item> Segment<T> {
@@ -23,6 +26,7 @@ impl<T: Item> Segment<T> {
             soonest: u64::MAX,
             start: 0,
             depth: 0,
+            trace: Trace::Moment,
         }
     }
 
@@ -57,6 +61,7 @@ impl<T: Item> Segment<T> {
             soonest: self.soonest,
             start: self.start | bit,
             depth: self.depth,
+            trace: self.trace,
         }
     }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::Store;
 use super::*;
+use crate::store::Reason;
 
 const NOW: u64 = 1_000_000;
 
@@ -277,7 +278,7 @@ fn run(tx: &mut Tx<'_>, step: &Step) {
         Step::Read(key) => _ = tx.string(&[*key]),
         Step::Put(key, true, mark) => tx.put(&[*key], Kind::String, b"p", None, *mark),
         Step::Put(key, false, mark) => tx.put(&[*key], Kind::Absent, b"", None, *mark),
-        Step::Evict(key) => _ = tx.evict(&[*key]),
+        Step::Evict(key) => _ = tx.evict(&[*key], Reason::Own, |_, _| true),
         Step::Clear | Step::Wait(_) => {}
     }
 }
