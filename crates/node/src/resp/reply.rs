@@ -50,6 +50,8 @@ pub enum Parts {
     Fields,
     /// Values alone.
     Values,
+    /// Fields with their values, as [`Reply::Pairs`] has them.
+    Pairs,
 }
 
 /// One reply. RESP2 clients get the richer kinds in the form that Redis gives them there.
@@ -83,7 +85,7 @@ pub enum Reply<'a> {
     Set(Vec<Reply<'a>>),
     /// A map in this order; an array of keys and values in RESP2.
     Map(Vec<(Reply<'a>, Reply<'a>)>),
-    /// A hash that lies in the store: a map, or an array of one part of its pairs.
+    /// A hash that lies in the store: a map, or an array of its pairs or of one part of them.
     Hash(Hash<'a>, Parts),
     /// An array of fields with their values: of pairs, or in RESP2 of both in turn.
     Pairs(Vec<(&'a [u8], &'a [u8])>),
@@ -272,9 +274,13 @@ fn hash_parts(hash: Hash<'_>, parts: Parts, rich: bool, out: &mut BytesMut) {
     match parts {
         Parts::Both if rich => header(b'%', hash.len(), out),
         Parts::Both => header(b'*', hash.len() * 2, out),
-        Parts::Fields | Parts::Values => header(b'*', hash.len(), out),
+        Parts::Pairs if !rich => header(b'*', hash.len() * 2, out),
+        Parts::Fields | Parts::Values | Parts::Pairs => header(b'*', hash.len(), out),
     }
     for (field, value) in hash.iter() {
+        if parts == Parts::Pairs && rich {
+            header(b'*', 2, out);
+        }
         if parts != Parts::Values {
             bulk(field, out);
         }

@@ -40,11 +40,15 @@ impl Table for SlotTable {
         let (position, part) = (cursor & POSITION_MASK, cursor >> POSITION_BITS);
         let mut unfinished: Option<u64> = None;
         let next = self.scan(position, |entry| {
-            let here = position_of(self.hash(entry.key()));
-            let from = if here == position { part } else { 0 };
+            let here = || position_of(self.hash(entry.key()));
+            let from = if part > 0 && here() == position {
+                part
+            } else {
+                0
+            };
             if let Some(next) = push_from(out, entry, from, end) {
                 // Two keys at one position: parts of the one are sent again for the other.
-                let next = next << POSITION_BITS | here;
+                let next = next << POSITION_BITS | here();
                 unfinished = Some(unfinished.map_or(next, |other| other.min(next)));
                 return ControlFlow::Break(());
             }

@@ -463,6 +463,8 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::value::items;
+    use cluster::replication::Table;
     use proptest::prelude::*;
 
     fn mark() -> impl Strategy<Value = Mark> {
@@ -480,43 +482,94 @@ mod tests {
         })
     }
 
-    type Parts = (u8, Vec<u8>, Vec<u8>, Option<u64>, Mark, usize);
+    #[derive(Clone, Debug)]
+    struct Parts {
+        number: u8,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        pairs: Vec<u8>,
+        time: Option<u64>,
+        mark: Mark,
+        offset: usize,
+    }
 
     fn parts() -> impl Strategy<Value = Parts> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..200);
+        let pairs = proptest::collection::vec((bytes(), bytes()), 1..4).prop_map(|pairs| {
+            let mut packed = Vec::new();
+            for (field, value) in &pairs {
+                items::push_pair(&mut packed, field, value);
+            }
+            packed
+        });
+        let offset = 0..VALUE_BYTES_MAX - 200;
         (
-            0_u8..6,
+            0_u8..9,
             bytes(),
             bytes(),
+            pairs,
             any::<Option<u64>>(),
             mark(),
-            0..VALUE_BYTES_MAX - 200,
+            offset,
         )
+            .prop_map(|(number, key, value, pairs, time, mark, offset)| Parts {
+                number,
+                key,
+                value,
+                pairs,
+                time,
+                mark,
+                offset,
+            })
     }
 
     fn effect(parts: &Parts) -> Effect<'_> {
-        let (number, key, value, time, mark, offset) = parts;
+        let (key, value, mark) = (&parts.key[..], &parts.value[..], parts.mark);
+        let (offset, expires_at, pairs) = (parts.offset, parts.time, Items::checked(&parts.pairs));
         let kind = if offset % 2 == 0 {
             Kind::String
         } else {
             Kind::Absent
         };
-        match number {
+        match parts.number {
             0 => Effect::Put {
                 key,
                 kind,
                 value,
-                expires_at: *time,
-                mark: *mark,
+                expires_at,
+                mark,
             },
             1 => Effect::Remove { key },
-            2 => Effect::Expire { key, at: *time },
+            2 => Effect::Expire {
+                key,
+                at: expires_at,
+            },
             3 => Effect::Splice {
                 key,
-                offset: *offset,
+                offset,
                 bytes: value,
             },
-            4 => Effect::Mark { key, mark: *mark },
+            4 => Effect::Mark { key, mark },
+            5 => Effect::Fields {
+                key,
+                set: pairs,
+                removed: if offset % 3 == 0 { Items::NONE } else { pairs },
+            },
+            6 => Effect::Part {
+                key,
+                kind: Kind::Hash,
+                set: if offset % 3 == 0 { Items::NONE } else { pairs },
+                removed: pairs,
+                expires_at,
+                mark,
+            },
+            7 => Effect::Put {
+                key,
+                kind: Kind::Hash,
+                value: pairs.as_bytes(),
+                expires_at,
+                mark,
+            },
             _ => Effect::Clear,
         }
     }
@@ -538,6 +591,45 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..300)) {
             let effects = Decoder::new(&bytes).count();
             prop_assert!(effects <= bytes.len());
+        }
+
+        #[test]
+        fn a_table_takes_or_refuses_whatever_can_be_read(
+            list in proptest::collection::vec((parts(), 0_usize..3), 0..12),
+            broken in any::<Option<(usize, u8)>>(),
+        ) {
+            let mut table = crate::store::Store::new([1, 2, 3, 4]).table();
+            let (mut effects, mut chunk) = (Effects::new(), Vec::new());
+            for (parts, key) in &list {
+                // Few keys, so that they meet.
+                let key = [b'a' + *key as u8].to_vec();
+                let parts = Parts { key, offset: parts.offset % 100, ..parts.clone() };
+                effects.push(&effect(&parts));
+                push_number(&mut chunk, 7);
+                push(&mut chunk, &effect(&parts));
+            }
+            let mut record = effects.into_bytes();
+            for bytes in [&mut record, &mut chunk] {
+                if let Some((at, byte)) = broken && !bytes.is_empty() {
+                    let at = at % bytes.len();
+                    bytes[at] = byte;
+                }
+            }
+            for one in Decoder::new(&record).map_while(Result::ok) {
+                let mut alone = Effects::new();
+                alone.push(&one);
+                _ = table.apply(Version::from_u64(8), alone.as_bytes());
+            }
+            _ = table.copy_in(&chunk);
+            _ = table.apply(Version::from_u64(9), &record);
+            let mut copy = table.empty();
+            let mut next = Some(0);
+            while let Some(cursor) = next {
+                chunk.clear();
+                next = table.copy_out(cursor, 100, &mut chunk);
+                prop_assert_eq!(copy.copy_in(&chunk), Ok(()));
+            }
+            prop_assert_eq!(copy.digest(), table.digest());
         }
 
         #[test]

@@ -36,25 +36,23 @@ pub(super) fn hmget<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
 /// `HGETALL key`
 pub(super) fn hgetall<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let whole = tx.hash(args.key()?)?;
-    Ok(whole.map_or(Reply::Map(Vec::new()), |hash| {
-        Reply::Hash(hash, Parts::Both)
-    }))
+    whole.map_or(Ok(Reply::Map(Vec::new())), |hash| all(hash, Parts::Both))
 }
 
 /// `HKEYS key`
 pub(super) fn hkeys<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let whole = tx.hash(args.key()?)?;
-    Ok(whole.map_or(Reply::Array(Vec::new()), |hash| {
-        Reply::Hash(hash, Parts::Fields)
-    }))
+    whole.map_or(Ok(Reply::Array(Vec::new())), |hash| {
+        all(hash, Parts::Fields)
+    })
 }
 
 /// `HVALS key`
 pub(super) fn hvals<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let whole = tx.hash(args.key()?)?;
-    Ok(whole.map_or(Reply::Array(Vec::new()), |hash| {
-        Reply::Hash(hash, Parts::Values)
-    }))
+    whole.map_or(Ok(Reply::Array(Vec::new())), |hash| {
+        all(hash, Parts::Values)
+    })
 }
 
 /// `HLEN key`
@@ -70,6 +68,17 @@ pub(super) fn hstrlen<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t>
 /// `HEXISTS key field`
 pub(super) fn hexists<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     Ok(Reply::Int(i64::from(field(tx, args)?.is_some())))
+}
+
+/// What a field and its value take in a reply beside what they take as items, at most.
+const FRAMES_BYTES: usize = 32;
+
+/// The whole hash, if it is not too long for a reply.
+fn all<'t>(hash: Hash<'t>, parts: Parts) -> Answer<'t> {
+    if hash.packed_bytes() + hash.len() * FRAMES_BYTES > REPLY_BYTES_MAX {
+        return Err(REPLY_TOO_LONG.into());
+    }
+    Ok(Reply::Hash(hash, parts))
 }
 
 /// The value of the field that the next two arguments name.

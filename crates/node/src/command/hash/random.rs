@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::Answer;
+use super::{Answer, all};
 use crate::command::Args;
 use crate::error::CommandError;
-use crate::resp::{REPLY_BYTES_MAX, REPLY_TOO_LONG, Reply};
+use crate::resp::{Parts, REPLY_BYTES_MAX, REPLY_TOO_LONG, Reply};
 use crate::store::value::hash::Pair;
 use crate::store::{Hash, Tx};
 
@@ -23,14 +23,20 @@ pub(in crate::command) fn hrandfield<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>
         return Ok(Reply::bulk_or_null(field.map(|(field, _)| field)));
     }
     let (count, with_values) = wanted(args)?;
-    let room = tx.scratch_bytes_max() / size_of::<Pair<'_>>();
+    // Three times as many may be gone through, and some of it lies there twice.
+    let room = tx.scratch_bytes_max() / (4 * size_of::<Pair<'_>>());
     let Some(hash) = tx.hash(key)?.filter(|_| count != 0) else {
         return Ok(Reply::Array(Vec::new()));
     };
     let number = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if count > 0 && number >= hash.len() {
         // All of them, in the order in which they lie there.
-        return Ok(shown(hash.iter().collect(), with_values));
+        let parts = if with_values {
+            Parts::Pairs
+        } else {
+            Parts::Fields
+        };
+        return all(hash, parts);
     }
     if number > room {
         return Err(REPLY_TOO_LONG.into());

@@ -35,12 +35,13 @@ impl Entry {
             each.for_each(|(field, value)| table.set(field, value));
             return;
         }
-        let merged = hash::with(Items::checked(self.value()), set);
+        let (merged, fields) = hash::with(Items::checked(self.value()), set);
         let header = self.header();
-        if making.limits.pack(Items::checked(&merged)) {
+        if making.limits.still_pack(set, fields.unwrap_or(0)) {
             self.replace(&merged, &header);
         } else {
-            *self = Entry::made(self.key(), &merged, &header, making);
+            let table = FieldTable::of(making.hasher, Items::checked(&merged));
+            *self = Entry::with_table(self.key(), table, &header);
         }
     }
 

@@ -1,10 +1,10 @@
 //! A hash as it is read, whatever its form.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::fields::FieldTable;
-use super::items::{Items, Pairs, push_pair};
+use super::items::{self, Items, item_bytes, push_pair};
 
 /// A field and its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -128,27 +128,66 @@ impl<'a> Hash<'a> {
 }
 
 /// A packed hash in which these fields have these values: those that it has in their places, the
-/// others behind them. No field of `set` is named twice.
-pub(in crate::store) fn with(old: Items<'_>, set: Items<'_>) -> Vec<u8> {
+/// others behind them. No field of `set` is named twice. If there are others, it says too how many
+/// fields there are now.
+pub(in crate::store) fn with(old: Items<'_>, set: Items<'_>) -> (Vec<u8>, Option<usize>) {
     let mut merged = Vec::with_capacity(old.as_bytes().len() + set.as_bytes().len());
+    let mut count = None;
     if set.pairs().nth(SEARCHED_MAX).is_none() {
-        let lookup = |field: &[u8]| find(set.pairs(), field);
-        for (field, value) in old.pairs() {
-            push_pair(&mut merged, field, lookup(field).unwrap_or(value));
+        merged.extend_from_slice(old.as_bytes());
+        for (field, value) in set.pairs() {
+            match value_place(&merged, field) {
+                Ok(place) => replace(&mut merged, place, value),
+                Err(fields) => {
+                    push_pair(&mut merged, field, value);
+                    count = Some(fields + 1);
+                }
+            }
         }
-        let new = set
-            .pairs()
-            .filter(|(field, _)| find(old.pairs(), field).is_none());
-        new.for_each(|(field, value)| push_pair(&mut merged, field, value));
-        return merged;
+        return (merged, count);
     }
     let mut changes: HashMap<&[u8], &[u8]> = set.pairs().collect();
+    let mut fields = 0;
     for (field, value) in old.pairs() {
         push_pair(&mut merged, field, changes.remove(field).unwrap_or(value));
+        fields += 1;
     }
     let new = set.pairs().filter(|(field, _)| changes.contains_key(field));
-    new.for_each(|(field, value)| push_pair(&mut merged, field, value));
-    merged
+    for (field, value) in new {
+        push_pair(&mut merged, field, value);
+        fields += 1;
+        count = Some(fields);
+    }
+    (merged, count)
+}
+
+/// Where the value of a field lies in a packed hash, with its length; or how many fields there are.
+fn value_place(packed: &[u8], field: &[u8]) -> Result<Range<usize>, usize> {
+    let mut items = Items::checked(packed).into_iter();
+    let mut fields = 0;
+    while let Some(other) = items.next() {
+        let start = packed.len() - items.left();
+        items.next();
+        if other == field {
+            return Ok(start..packed.len() - items.left());
+        }
+        fields += 1;
+    }
+    Err(fields)
+}
+
+/// Puts an item in the place of another.
+fn replace(packed: &mut Vec<u8>, place: Range<usize>, item: &[u8]) {
+    let tail = place.start + item_bytes(item);
+    if tail != place.end {
+        let (before, behind) = (packed.len(), packed.len() - place.end);
+        let after = tail + behind;
+        packed.resize(before.max(after), 0);
+        packed.copy_within(place.end..before, tail);
+        packed.truncate(after);
+    }
+    packed[tail - item.len()..tail].copy_from_slice(item);
+    items::write_length(&mut packed[place.start..tail], item.len());
 }
 
 /// A packed hash without these fields.
@@ -172,6 +211,43 @@ pub(in crate::store) fn without(old: Items<'_>, removed: Items<'_>) -> Vec<u8> {
     kept
 }
 
-fn find<'a>(mut pairs: Pairs<'a>, field: &[u8]) -> Option<&'a [u8]> {
-    pairs.find_map(|(other, value)| (other == field).then_some(value))
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_changed_in_its_place(
+            old in proptest::collection::btree_map(0_u8..40, 0_usize..300, 0..30),
+            set in proptest::collection::btree_map(0_u8..40, 0_usize..300, 0..20),
+        ) {
+            let packed = |pairs: &BTreeMap<u8, usize>| {
+                let mut packed = Vec::new();
+                for (field, length) in pairs {
+                    push_pair(&mut packed, &[*field], &vec![*field; *length]);
+                }
+                packed
+            };
+            let others = set.iter().filter(|(field, _)| !old.contains_key(field));
+            let expected: Vec<(u8, usize)> = old
+                .iter()
+                .map(|(field, length)| (field, set.get(field).unwrap_or(length)))
+                .chain(others)
+                .map(|(field, length)| (*field, *length))
+                .collect();
+            let (old_items, set_items) = (packed(&old), packed(&set));
+            let (merged, fields) =
+                with(Items::checked(&old_items), Items::checked(&set_items));
+            let merged = Items::read_pairs(&merged).unwrap();
+            let read: Vec<(u8, usize)> =
+                merged.pairs().map(|(field, value)| (field[0], value.len())).collect();
+            prop_assert!(merged.pairs().all(|(field, value)| value.iter().all(|b| *b == field[0])));
+            prop_assert_eq!(&read, &expected);
+            let more = expected.len() > old.len();
+            prop_assert_eq!(fields, more.then_some(expected.len()));
+        }
+    }
 }

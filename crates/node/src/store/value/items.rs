@@ -94,6 +94,13 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
+impl Iter<'_> {
+    /// How many bytes the items take that are still to come.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl FusedIterator for Iter<'_> {}
 
 /// Goes through [`Items`] two by two.
@@ -120,6 +127,19 @@ pub fn push(out: &mut Vec<u8>, item: &[u8]) {
 pub fn push_pair(out: &mut Vec<u8>, field: &[u8], value: &[u8]) {
     push(out, field);
     push(out, value);
+}
+
+/// Writes the length of an item to the front of the bytes that it takes.
+pub(super) fn write_length(item: &mut [u8], length: usize) {
+    let mut rest = length;
+    for byte in item {
+        *byte = (rest & 0x7F) as u8;
+        rest >>= 7;
+        if rest == 0 {
+            return;
+        }
+        *byte |= 0x80;
+    }
 }
 
 /// What an item takes.

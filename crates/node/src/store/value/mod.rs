@@ -35,6 +35,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Whether a packed hash stays so with these fields and values more, and so many fields.
+    pub(super) fn still_pack(&self, set: Items<'_>, fields: usize) -> bool {
+        let bytes = self.hash_bytes.load(Relaxed);
+        fields <= self.hash_fields.load(Relaxed) && set.into_iter().all(|item| item.len() <= bytes)
+    }
+
     /// Whether the packed form is right for a hash of these fields and values.
     pub(super) fn pack(&self, pairs: Items<'_>) -> bool {
         let (fields, bytes) = (
