@@ -149,9 +149,56 @@ fn store(criterion: &mut Criterion<ProcessorTime>) {
     }
 }
 
+/// A field of a packed hash and of one with a table: fields of 16 bytes with values of 32.
+fn hashes(criterion: &mut Criterion<ProcessorTime>) {
+    let value = [b'v'; 32];
+    for (name, fields) in [
+        ("hash of 10 fields", 10),
+        ("of 500", 500),
+        ("of a million", KEYS),
+    ] {
+        let store = Store::new([1, 2, 3, 4]);
+        let mut tables = Tables {
+            tables: vec![Mutex::new(store.table())],
+            layout: |_| 0,
+            random: 88_172_645_463_325_252,
+        };
+        for number in 0..fields {
+            tables
+                .run(b"h", |tx| tx.set_fields(b"h", &[(&key(number), &value)]))
+                .ok();
+        }
+        let per_field = store.used_bytes() as f64 / fields as f64;
+        println!("{name}: {per_field:.1} bytes a field by our count");
+        let mut group = criterion.benchmark_group(name);
+        let mut field = move |tables: &mut Tables| {
+            tables.random_key();
+            key(tables.random % fields)
+        };
+        group.bench_function("hget", |bencher| {
+            bencher.iter(|| {
+                let field = field(&mut tables);
+                tables.run(b"h", |tx| {
+                    let hash = tx.hash(b"h").ok().flatten();
+                    hash.and_then(|hash| hash.get(&field).map(|value| black_box(value)[31]))
+                })
+            });
+        });
+        group.bench_function("hset", |bencher| {
+            bencher.iter(|| {
+                let field = field(&mut tables);
+                tables.run(b"h", |tx| {
+                    tx.set_fields(b"h", &[(&field, black_box(&value))])
+                })
+            });
+        });
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ProcessorTime);
-    targets = store
+    targets = store, hashes
 }
 criterion_main!(benches);

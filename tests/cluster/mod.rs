@@ -6,6 +6,7 @@
 
 mod benchmark;
 mod client;
+mod hashes;
 mod load;
 mod on_loss;
 mod probe;
