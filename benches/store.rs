@@ -171,7 +171,7 @@ fn hashes(criterion: &mut Criterion<ProcessorTime>) {
         let per_field = store.used_bytes() as f64 / fields as f64;
         println!("{name}: {per_field:.1} bytes a field by our count");
         let mut group = criterion.benchmark_group(name);
-        let mut field = move |tables: &mut Tables| {
+        let field = move |tables: &mut Tables| {
             tables.random_key();
             key(tables.random % fields)
         };
