@@ -321,7 +321,10 @@ impl<T: Item> Segments<T> {
         for _ in 0..DRAWS_MAX {
             let drawn = random();
             let segment = &segments[(drawn >> 32) as usize % segments.len()];
-            let buckets = segment.table.num_buckets().max(SEGMENT_BUCKETS);
+            let mut buckets = segment.table.num_buckets();
+            if segments.len() > 1 {
+                buckets = buckets.max(SEGMENT_BUCKETS);
+            }
             let found = segment.table.get_bucket(drawn as u32 as usize % buckets);
             if found.is_some() {
                 return found;
