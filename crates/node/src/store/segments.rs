@@ -321,7 +321,7 @@ impl<T: Item> Segments<T> {
         for _ in 0..DRAWS_MAX {
             let drawn = random();
             let segment = &segments[(drawn >> 32) as usize % segments.len()];
-            let mut buckets = segment.table.num_buckets();
+            let mut buckets = segment.table.num_buckets().max(1);
             if segments.len() > 1 {
                 buckets = buckets.max(SEGMENT_BUCKETS);
             }
