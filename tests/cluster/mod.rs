@@ -6,7 +6,6 @@
 
 mod benchmark;
 mod client;
-mod hashes;
 mod load;
 mod on_loss;
 mod probe;
