@@ -23,6 +23,8 @@ pub struct Placement {
     pub write_quorum: u8,
     /// Members that are being brought up to date, and do not count.
     pub learners: Vec<Member>,
+    /// In-sync members that go as soon as others have taken their place.
+    pub leaving: Vec<Member>,
 }
 
 impl Placement {
@@ -30,6 +32,12 @@ impl Placement {
     #[must_use]
     pub fn holds(&self, member: &Member) -> bool {
         self.in_sync.contains(member) || self.learners.contains(member)
+    }
+
+    /// The in-sync members that are to stay.
+    pub fn staying(&self) -> impl Iterator<Item = &Member> {
+        let stays = |member: &&Member| !self.leaving.contains(member);
+        self.in_sync.iter().filter(stays)
     }
 
     /// Whether `W` in-sync members stay when these go. A set that is smaller than `W` anyway takes

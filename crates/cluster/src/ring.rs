@@ -10,10 +10,12 @@
 //! and a zone at most its part of each slot's copies, so what a heavy node or zone cannot take is
 //! the others' share.
 
+mod balance;
 mod order;
 mod share;
 mod spread;
 
+pub use self::balance::Balance;
 pub use self::order::Order;
 use crate::NodeId;
 use spread::Spread;

@@ -13,6 +13,8 @@ use crate::world::Config;
 pub enum Fault {
     /// A process is killed, and starts again with empty memory.
     Kill,
+    /// A process is asked to stop, and goes a moment later.
+    Stop,
     /// A process stands still for a while.
     Pause,
     /// Nothing passes between two groups of nodes.
@@ -31,8 +33,9 @@ pub enum Fault {
     Rumour,
 }
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Kill,
+    Fault::Stop,
     Fault::Pause,
     Fault::Partition,
     Fault::OneWay,
@@ -62,6 +65,8 @@ pub struct Plan {
     pub coalesces: bool,
     /// Whether more members may be killed than the slots have promised to bear.
     pub is_wild: bool,
+    /// The mean span between two deeds of somebody who operates the cluster, if anybody does.
+    pub administration: Option<Duration>,
     /// The mean span between two operations of one client, and how many there are.
     pub clients: (Duration, usize),
     /// How long a client waits.
@@ -94,6 +99,7 @@ impl Plan {
             },
             coalesces: chance.permille(500),
             is_wild: chance.permille(120),
+            administration: chance.permille(500).then(|| chance.millis(500, 4000)),
             clients: (chance.millis(5, 60), 2 + chance.index(6)),
             patience: chance.millis(200, 2500),
         }
@@ -103,7 +109,12 @@ impl Plan {
 /// The world of a seed.
 #[must_use]
 pub fn config(chance: &mut Chance, nodes: Option<usize>) -> Config {
-    let nodes = nodes.unwrap_or_else(|| 3 + chance.index(3));
+    let joiners = if chance.permille(400) {
+        1 + chance.index(2)
+    } else {
+        0
+    };
+    let nodes = nodes.unwrap_or_else(|| 3 + chance.index(3)) + joiners;
     let replication_factor = if chance.permille(850) { 3 } else { 2 };
     let write_quorum = match chance.below(20) {
         0 => 1,
@@ -123,12 +134,16 @@ pub fn config(chance: &mut Chance, nodes: Option<usize>) -> Config {
     };
     Config {
         nodes,
+        joiners,
         slots: 1 + u16::try_from(chance.below(5)).expect("small"),
         replication_factor,
         write_quorum,
         settings,
         failover: FailoverSettings {
             replace_after: chance.millis(2_000, 10_000),
+            balance_delay: chance.millis(50, 2_000),
+            moves_max: 1 + chance.index(8),
+            transfers_max: 1 + chance.index(8),
             ..FailoverSettings::default()
         },
         ..Config::default()

@@ -9,7 +9,8 @@ use crate::replication::{Coordinator, Liveness, Orders, Table};
 use crate::{Member, Slot, Time, clock, ring};
 
 impl<T: Table, K: Waiting> Driver<T, K> {
-    pub(super) fn coordinate(self: &Arc<Self>, now: Time) {
+    /// Takes the next steps: in every slot, or where a change is under way.
+    pub(super) fn coordinate(self: &Arc<Self>, now: Time, everywhere: bool) {
         let state = Arc::clone(&self.seen.borrow());
         let Some(term) = self.metadata.leads() else {
             *self.coordinator.lock() = None;
@@ -30,7 +31,11 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             let (_, coordinator) = leading.as_mut().expect("just made");
             let order = |slot: Slot| ring.of(slot);
             let liveness = |member: &Member| self.liveness(member, now);
-            coordinator.tick(now, &state, &liveness, &order, &mut orders);
+            if everywhere {
+                coordinator.tick(now, &state, &liveness, &order, &mut orders);
+            } else {
+                coordinator.advance(now, &state, &liveness, &order, &mut orders);
+            }
         }
         self.carry_out(now, term, orders);
     }
@@ -54,6 +59,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
                     && *known == term
                 {
                     coordinator.outcome(clock::now(), &entry, applied.as_ref());
+                    driver.news.notify_one();
                 }
             });
         }
@@ -62,14 +68,21 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     /// A member is down where gossip and our own stream agree.
     fn liveness(&self, member: &Member, now: Time) -> Liveness {
         if *member == self.replicas.me() {
-            return Liveness::Up;
+            let departs = self.departing.lock().contains(member);
+            return if departs {
+                Liveness::Departs
+            } else {
+                Liveness::Up
+            };
         }
         let silent = self
             .replicas
             .peer(member, now)
             .is_silent(now, self.settings.silence);
+        let departs = self.departing.lock().contains(member);
         match (self.gossip.liveness(member), silent) {
             (Liveness::Down, true) => Liveness::Down,
+            _ if departs => Liveness::Departs,
             (Liveness::Up, false) => Liveness::Up,
             _ => Liveness::Unknown,
         }

@@ -10,6 +10,7 @@ mod links;
 mod loops;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -96,6 +97,10 @@ pub struct Driver<T: Table, K: Waiting> {
     changes: Mutex<Changes>,
     /// Something waits in the streams to ourselves.
     loopback: Arc<Notify>,
+    /// Something was heard of a slot whose primary is about to change.
+    news: Notify,
+    /// The members that are about to stop.
+    departing: Mutex<BTreeSet<Member>>,
     /// There is room for copies of slots: the next tick is not waited for.
     copies: Notify,
     tasks: Mutex<JoinSet<()>>,
@@ -130,6 +135,8 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             ring: Mutex::default(),
             changes: Mutex::default(),
             loopback: Arc::default(),
+            news: Notify::new(),
+            departing: Mutex::default(),
             copies: Notify::new(),
             tasks: Mutex::default(),
             turns: OnceLock::new(),
@@ -168,6 +175,11 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         assert!(self.turns.set(hear).is_ok(), "turns are heard by one");
     }
 
+    /// These members are about to stop: what they lead is handed over.
+    pub fn set_departing(&self, members: BTreeSet<Member>) {
+        *self.departing.lock() = members;
+    }
+
     /// Ends the loops.
     pub fn stop(&self) {
         self.tasks.lock().abort_all();
@@ -193,6 +205,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
                 for (member, report) in out.reports {
                     coordinator.report(now, &member, report);
                 }
+                self.news.notify_one();
             }
         }
     }
@@ -209,6 +222,10 @@ impl<T: Table, K: Waiting> Driver<T, K> {
                     self.replicas.send_copies();
                     continue;
                 }
+                () = self.news.notified() => {
+                    self.coordinate(clock::now(), false);
+                    continue;
+                }
             }
             let now = clock::now();
             if now >= beat_at {
@@ -222,7 +239,7 @@ impl<T: Table, K: Waiting> Driver<T, K> {
             self.reap();
             if now >= coordinate_at {
                 coordinate_at = now + self.settings.coordinate;
-                self.coordinate(now);
+                self.coordinate(now, true);
             }
         }
     }

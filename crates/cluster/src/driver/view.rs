@@ -51,6 +51,9 @@ impl<T: Table, K: Waiting> Driver<T, K> {
         // before, and a slot that was fenced must not be led by it.
         self.seen.send_replace(Arc::clone(state));
         self.perform(out);
+        if self.coordinator.lock().is_some() {
+            self.news.notify_one();
+        }
     }
 
     fn take_in_nodes(&self, old: &State, state: &State) {

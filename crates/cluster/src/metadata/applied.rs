@@ -56,6 +56,12 @@ pub enum Refusal {
     /// The node never registered.
     #[error("the node is not known")]
     UnknownNode,
+    /// Only a node that is known to have stopped is forgotten.
+    #[error("the node is not known to have stopped")]
+    NotStopped,
+    /// A slot counts on the node.
+    #[error("the node still holds slots")]
+    HoldsSlots,
     /// The document has been set since, or is not there.
     #[error("the document has another revision")]
     OtherRevision,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::OnLoss;
-use crate::{Epoch, Lineage, Member, NodeInfo, Slot};
+use crate::{Epoch, Lineage, Member, NodeId, NodeInfo, Slot};
 
 /// How many slots an entry names at most. What concerns more of them takes several entries, so that
 /// none keeps the group from hearing its leader's heartbeats.
@@ -39,8 +39,27 @@ pub enum Entry {
     Activate(Vec<ActivateSlot>),
     /// Changes the in-sync set of slots under their active primary.
     Change(Vec<ChangeSlot>),
-    /// Says which members are to be brought up to date.
+    /// Says which members are to be brought up to date, and which are to go then.
     Learners(Vec<LearnersSlot>),
+    /// An operator's word on whether a node is to give away all that it holds. Refused of a node
+    /// that is not known.
+    Drain {
+        /// The node.
+        node: NodeId,
+        /// Whether it is to be empty; otherwise it takes its share again.
+        empty: bool,
+    },
+    /// A node is not of the cluster any more. Refused while it is not known to have stopped, or a
+    /// slot still counts on it.
+    Forget {
+        /// The node.
+        node: NodeId,
+    },
+    /// An operator's word on who is to lead slots. It stands until that has come about.
+    Transfer(Vec<TransferSlot>),
+    /// An operator's word on whether slots move so that every node has its share. Where they do
+    /// not, those on their way stay where they were.
+    Balance(bool),
     /// Sets a document.
     Document(Document),
     /// Says what becomes of slots of which something may be missing, from here on.
@@ -66,10 +85,14 @@ impl Entry {
             Entry::Activate(slots) => slots.len(),
             Entry::Change(slots) => slots.len(),
             Entry::Learners(slots) => slots.len(),
+            Entry::Transfer(slots) => slots.len(),
             Entry::Form(_)
             | Entry::Register { .. }
             | Entry::Stopped { .. }
             | Entry::Document(_)
+            | Entry::Drain { .. }
+            | Entry::Forget { .. }
+            | Entry::Balance(_)
             | Entry::OnLoss(_) => 0,
         }
     }
@@ -157,6 +180,17 @@ pub struct LearnersSlot {
     pub rev: u64,
     /// The learners from now on; one that is in sync already is left out.
     pub learners: Vec<Member>,
+    /// The members that go when there are enough others; one that is not in sync is left out.
+    pub leaving: Vec<Member>,
+}
+
+/// Who is to lead a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The node; `None` takes back what was said before.
+    pub to: Option<NodeId>,
 }
 
 /// Something that all nodes must know in one order with the placements, such as the keyspaces.

@@ -51,7 +51,9 @@ mod settings;
 mod state_machine;
 
 pub use applied::{Applied, Refusal};
-pub use entry::{ActivateSlot, ChangeSlot, Document, Entry, FenceSlot, Form, LearnersSlot};
+pub use entry::{
+    ActivateSlot, ChangeSlot, Document, Entry, FenceSlot, Form, LearnersSlot, TransferSlot,
+};
 pub use neighbours::Neighbours;
 pub use on_loss::OnLoss;
 pub use rules::COPIES_MAX;

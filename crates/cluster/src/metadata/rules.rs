@@ -49,11 +49,18 @@ pub(super) fn activate(
         last_primary: Some((of.primary, of.epoch)),
         in_sync: of.in_sync.clone(),
         learners: beside(&of.learners, &of.in_sync)?,
+        leaving: among(&placement.leaving, &of.in_sync),
         ..placement.clone()
     })
 }
 
-pub(super) fn change(of: &ChangeSlot, placement: &Placement) -> Result<Placement, Refusal> {
+/// Who goes although it was to stay keeps its place among the learners, as far as the slot lacks
+/// some of its `copies`: it may come back, or start anew.
+pub(super) fn change(
+    of: &ChangeSlot,
+    placement: &Placement,
+    copies: usize,
+) -> Result<Placement, Refusal> {
     if of.epoch != placement.epoch {
         return Err(Refusal::OtherEpoch);
     }
@@ -65,10 +72,15 @@ pub(super) fn change(of: &ChangeSlot, placement: &Placement) -> Result<Placement
     if of.write_quorum == 0 || usize::from(of.write_quorum) > COPIES_MAX {
         return Err(Refusal::BadSet);
     }
+    let mut learners = beside(&placement.learners, &of.in_sync)?;
+    let gone = placement.staying().filter(|one| !of.in_sync.contains(one));
+    let room = copies.saturating_sub(of.in_sync.len() + learners.len());
+    learners.extend(gone.take(room));
     Ok(Placement {
         in_sync: of.in_sync.clone(),
         write_quorum: of.write_quorum,
-        learners: beside(&placement.learners, &of.in_sync)?,
+        learners,
+        leaving: among(&placement.leaving, &of.in_sync),
         ..placement.clone()
     })
 }
@@ -77,9 +89,9 @@ pub(super) fn learners(of: &LearnersSlot, placement: &Placement) -> Result<Place
     if of.rev != placement.rev {
         return Err(Refusal::OtherRev);
     }
-    let learners = beside(&of.learners, &placement.in_sync)?;
     Ok(Placement {
-        learners,
+        learners: beside(&of.learners, &placement.in_sync)?,
+        leaving: among(&of.leaving, &placement.in_sync),
         ..placement.clone()
     })
 }
@@ -93,6 +105,12 @@ fn check_set(in_sync: &[Member], primary: &Member) -> Result<(), Refusal> {
     } else {
         Err(Refusal::BadSet)
     }
+}
+
+/// Those of them that are in sync.
+fn among(leaving: &[Member], in_sync: &[Member]) -> Vec<Member> {
+    let is_in_sync = |member: &&Member| in_sync.contains(member);
+    leaving.iter().filter(is_in_sync).copied().collect()
 }
 
 /// The learners that are not in sync.

@@ -6,6 +6,7 @@
 //! is in `rules.rs`.
 
 mod image;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,10 @@ pub struct State {
     on_loss: OnLoss,
     /// How often a slot went on although something may be missing.
     losses: u64,
+    /// Whether slots move so that every node has its share.
+    balances: bool,
+    /// Who is to lead slots, by an operator's word that has not come about yet.
+    transfers: BTreeMap<Slot, NodeId>,
     nodes: BTreeMap<NodeId, NodeRecord>,
     placements: Vec<Arc<Placement>>,
     documents: BTreeMap<String, DocumentRecord>,
@@ -56,6 +61,8 @@ pub struct NodeRecord {
     pub incarnation: Incarnation,
     /// Whether an operator has declared that start over.
     pub stopped: bool,
+    /// Whether an operator has said that it is to give away all that it holds.
+    pub drains: bool,
     /// Where it is reached.
     pub info: NodeInfo,
 }
@@ -94,6 +101,8 @@ impl State {
             read_quorum: 0,
             on_loss: OnLoss::default(),
             losses: 0,
+            balances: true,
+            transfers: BTreeMap::new(),
             nodes: BTreeMap::new(),
             placements: vec![nowhere; usize::from(slots)],
             documents: BTreeMap::new(),
@@ -149,6 +158,18 @@ impl State {
         self.losses
     }
 
+    /// Whether slots move so that every node has its share.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.balances
+    }
+
+    /// Who is to lead slots, by an operator's word that has not come about yet.
+    #[must_use]
+    pub fn transfers(&self) -> &BTreeMap<Slot, NodeId> {
+        &self.transfers
+    }
+
     /// All nodes that ever registered and were not forgotten.
     #[must_use]
     pub fn nodes(&self) -> &BTreeMap<NodeId, NodeRecord> {
@@ -165,10 +186,10 @@ impl State {
     }
 
     /// Whether nothing can ever come from this member any more: its node has registered a newer
-    /// incarnation, or an operator has declared it stopped.
+    /// incarnation, an operator has declared it stopped, or it was forgotten after that.
     #[must_use]
     pub fn is_known_dead(&self, member: &Member) -> bool {
-        self.nodes.get(&member.node).is_some_and(|known| {
+        self.nodes.get(&member.node).is_none_or(|known| {
             known.incarnation > member.incarnation
                 || (known.incarnation == member.incarnation && known.stopped)
         })
@@ -207,7 +228,7 @@ impl State {
     pub fn ring_nodes(&self) -> Vec<RingNode> {
         let on_ring = |(id, known): (&NodeId, &NodeRecord)| RingNode {
             id: *id,
-            weight: known.info.weight,
+            weight: if known.drains { 0 } else { known.info.weight },
             zone: known.info.zone.clone(),
         };
         self.nodes
@@ -240,6 +261,10 @@ impl State {
             Entry::Stopped { member } => self.stopped(*member, &mut applied),
             Entry::Document(document) => self.set_document(document, &mut applied),
             Entry::OnLoss(on_loss) => self.on_loss = *on_loss,
+            Entry::Drain { node, empty } => self.drain(node, *empty, &mut applied),
+            Entry::Forget { node } => self.forget(node, &mut applied),
+            Entry::Transfer(list) => self.transfer(list, &mut applied),
+            Entry::Balance(balances) => self.balances = *balances,
             Entry::Fence(list) => list.iter().for_each(|of| {
                 self.change(of.slot, &mut applied, |placement| {
                     rules::fence(of, placement)
@@ -249,8 +274,9 @@ impl State {
                 list.iter().for_each(|of| self.activate(of, &mut applied));
             }
             Entry::Change(list) => list.iter().for_each(|of| {
+                let copies = usize::from(self.replication_factor);
                 self.change(of.slot, &mut applied, |placement| {
-                    rules::change(of, placement)
+                    rules::change(of, placement, copies)
                 });
             }),
             Entry::Learners(list) => list.iter().for_each(|of| {
@@ -290,6 +316,9 @@ impl State {
         });
         let accepted = applied.slots.len() > before;
         self.losses += u64::from(accepted && of.may_lose);
+        if accepted && self.transfers.get(&of.slot) == Some(&of.primary.node) {
+            self.transfers.remove(&of.slot);
+        }
     }
 
     fn form(&mut self, form: &Form, applied: &mut Applied) {
@@ -312,6 +341,7 @@ impl State {
             let record = NodeRecord {
                 incarnation: member.incarnation,
                 stopped: false,
+                drains: false,
                 info: info.clone(),
             };
             self.nodes.insert(member.node, record);
@@ -344,47 +374,8 @@ impl State {
                 last_primary: primary.map(|member| (member, Epoch(1))),
                 in_sync,
                 write_quorum: self.write_quorum,
-                learners: Vec::new(),
+                ..Placement::default()
             });
-        }
-    }
-
-    fn register(&mut self, member: Member, info: &NodeInfo, applied: &mut Applied) {
-        let full = self.nodes.len() >= NODES_MAX;
-        let refusal = match self.nodes.get(&member.node) {
-            Some(known) if known.incarnation > member.incarnation => Some(Refusal::OldIncarnation),
-            None if full => Some(Refusal::Limit),
-            _ if !info.is_valid() => Some(Refusal::Limit),
-            // There is one before each, and one after it.
-            _ if [0, u64::MAX].contains(&member.incarnation.0) => Some(Refusal::Limit),
-            _ => None,
-        };
-        if refusal.is_some() {
-            applied.refused = refusal;
-            return;
-        }
-        let stopped = self.is_known_dead(&member);
-        let record = NodeRecord {
-            incarnation: member.incarnation,
-            stopped,
-            info: info.clone(),
-        };
-        if self.nodes.get(&member.node) != Some(&record) {
-            self.nodes.insert(member.node, record);
-            applied.nodes.push(member.node);
-        }
-    }
-
-    fn stopped(&mut self, member: Member, applied: &mut Applied) {
-        match self.nodes.get_mut(&member.node) {
-            None => applied.refused = Some(Refusal::UnknownNode),
-            Some(known) if known.incarnation != member.incarnation => {
-                applied.refused = Some(Refusal::OldIncarnation);
-            }
-            Some(known) => {
-                known.stopped = true;
-                applied.nodes.push(member.node);
-            }
         }
     }
 

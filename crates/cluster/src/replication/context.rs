@@ -1,8 +1,9 @@
 //! What all slots of a member share: who it is, its peers, the leases granted and held.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -13,6 +14,12 @@ use super::settings::Settings;
 use super::shortage::{Shortage, Word};
 use crate::metadata::COPIES_MAX;
 use crate::{Incarnation, Member, NodeId, Slot, Time};
+
+/// What of the time in which no copies were sent is made up for.
+const COPY_BURST: Duration = Duration::from_millis(100);
+
+/// Whether something beside the records is under way in a slot. Called under its lock.
+pub type Busy = Box<dyn Fn(Slot) -> bool + Send + Sync>;
 
 /// Shared by the slots of one member. Its locks are taken after a slot's lock.
 pub struct Context {
@@ -30,6 +37,10 @@ pub struct Context {
     /// `N`: an in-sync set does not grow beyond it.
     copies: AtomicUsize,
     attention: Attention,
+    /// How many bytes of copies may be sent now, and until when that was reckoned.
+    copy_budget: Mutex<(i64, Time)>,
+    /// Whether something beside the records is under way in a slot, as whoever uses it knows.
+    busy: OnceLock<Busy>,
     /// The slots with a copy to send, and the one served last: they take turns.
     copying: Mutex<(BTreeSet<Slot>, Option<Slot>)>,
 }
@@ -47,6 +58,8 @@ impl Context {
             shortage: Arc::default(),
             copies: AtomicUsize::new(COPIES_MAX),
             attention: Attention::new(slots),
+            copy_budget: Mutex::default(),
+            busy: OnceLock::new(),
             copying: Mutex::default(),
         }
     }
@@ -128,6 +141,37 @@ impl Context {
     /// settings say.
     pub fn set_backlog_bytes_max(&self, bytes: usize) {
         self.backlog.set_total_bytes_max(bytes);
+    }
+
+    /// More bytes of copies may be sent as time passes.
+    pub(crate) fn allow_copies(&self, now: Time) {
+        let rate = self.settings.copy_bytes_per_second;
+        if rate == 0 {
+            return;
+        }
+        let mut budget = self.copy_budget.lock();
+        let passed = now.since(budget.1).min(COPY_BURST).as_secs_f64();
+        let most = (rate as f64 * COPY_BURST.as_secs_f64()) as i64;
+        *budget = ((budget.0 + (rate as f64 * passed) as i64).min(most), now);
+    }
+
+    pub(crate) fn may_copy(&self) -> bool {
+        self.settings.copy_bytes_per_second == 0 || self.copy_budget.lock().0 > 0
+    }
+
+    /// So many bytes of a copy are on their way: the next ones wait for as long as that takes.
+    pub(crate) fn has_copied(&self, bytes: usize) {
+        if self.settings.copy_bytes_per_second > 0 {
+            self.copy_budget.lock().0 -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        }
+    }
+
+    pub(crate) fn set_busy(&self, busy: Busy) {
+        assert!(self.busy.set(busy).is_ok(), "one knows what is under way");
+    }
+
+    pub(crate) fn is_busy(&self, slot: Slot) -> bool {
+        self.busy.get().is_some_and(|is_busy| is_busy(slot))
     }
 
     /// Has the slot looked at in the next tick.

@@ -41,6 +41,7 @@ impl Progress {
         };
         let mut chunk = Vec::new();
         let next = table.copy_out(cursor, context.settings.copy_chunk_bytes, &mut chunk);
+        context.has_copied(chunk.len());
         let chunk = chunk.into();
         let chunk = Forward::CopyChunk {
             slot,
@@ -89,13 +90,17 @@ impl<T: Table, K> Replica<T, K> {
         };
         debug_assert!(primary.phase == Phase::Active || primary.uncommitted.is_empty());
         let term = primary.term;
+        // A slot that serves nobody until its copies are there waits for nothing else.
+        let urgent = primary.phase != Phase::Active;
         let (mut any, mut more) = (false, false);
         for follower in &mut primary.followers {
             let Attachment::Copying { .. } = follower.state else {
                 continue;
             };
             let queued = follower.peer.queued_bytes();
-            if queued > context.settings.copy_window_bytes || follower.peer.shortage().full {
+            let is_full = queued > context.settings.copy_window_bytes;
+            let waits = !(urgent || context.may_copy());
+            if is_full || waits || follower.peer.shortage().full {
                 more = true;
                 continue;
             }

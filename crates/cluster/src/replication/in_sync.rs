@@ -44,11 +44,12 @@ impl<T: Table, K> Replica<T, K> {
         let Some(primary) = self.active_mut() else {
             return;
         };
+        let needs_attention = primary.needs_attention();
         primary.tell_committed(slot, committed);
         if let Some(change) = primary.proposal_due(context, &placement, slot, now, committed) {
             out.proposals.push(change);
         }
-        if primary.needs_attention() {
+        if self.tell_yielded(context, now) || needs_attention {
             context.attend(slot);
         }
     }
@@ -101,7 +102,8 @@ impl<K> Primary<K> {
 
     /// Who should be in sync now: who is and is not silent, and the learners that have caught up,
     /// but no more than `N`. Too many there are where one was replaced that was heard of again
-    /// meanwhile; the last to have joined goes.
+    /// meanwhile; the last to have joined goes. Who is to leave stays as long as there is room; a
+    /// primary that is to leave needs no room, for another must be in its place before it goes.
     fn wanted<'a>(
         &'a self,
         context: &'a Context,
@@ -113,30 +115,32 @@ impl<K> Primary<K> {
         let silence = context.settings.silence;
         let is_silent = move |f: &Progress| f.peer.is_silent(now, silence);
         let stays = move |member: &Member| follower(member).is_none_or(|f| !is_silent(f));
-        let joins = move |member: &Member| {
+        let joins = move |member: &&Member| {
             let caught_up = |f: &Progress| f.is_attached() && f.held >= committed && !is_silent(f);
             follower(member).is_some_and(caught_up)
         };
-        let present = placement.in_sync.iter().map(|member| (member, true));
-        let learners = placement.learners.iter().map(|member| (member, false));
-        let mut room = context.copies_max() - 1;
-        present
-            .chain(learners)
-            .filter_map(move |(member, is_present)| {
-                if *member == context.me {
-                    return Some(member);
-                }
-                let fits = if is_present {
-                    stays(member)
-                } else {
-                    joins(member)
-                };
-                if !fits || room == 0 {
-                    return None;
-                }
-                room -= 1;
-                Some(member)
-            })
+        let me = &context.me;
+        let leaves = |member: &Member| placement.leaving.contains(member);
+        let mut room = context.copies_max() - usize::from(!leaves(me));
+        let present = placement.in_sync.iter();
+        let present = present.filter(move |member| *member == me || stays(member));
+        let learners = placement.learners.iter().filter(joins);
+        let others = present.clone().filter(|member| *member != me);
+        let staying = others.filter(|member| !leaves(member)).count();
+        let mut spare = room.saturating_sub(staying + learners.clone().count());
+        present.chain(learners).filter(move |member| {
+            if *member == me {
+                return true;
+            }
+            let room = if leaves(member) {
+                &mut spare
+            } else {
+                &mut room
+            };
+            let fits = *room > 0;
+            *room -= usize::from(fits);
+            fits
+        })
     }
 
     /// The proposal, if it is to be sent (again) now: it may be once `c'` members of the new set

@@ -117,6 +117,7 @@ impl<T: Table, K> Replica<T, K> {
             } => {
                 self.seal(context, now, from, epoch, last_primary, out);
             }
+            Forward::Yield { epoch, .. } => self.asked_to_yield(context, now, from, epoch),
             Forward::Choose { epoch, sealed, .. } => {
                 self.chosen(context, now, from, epoch, &sealed, out);
             }
@@ -349,6 +350,7 @@ pub(crate) fn slot_of(message: &Forward) -> Option<Slot> {
         | Forward::CopyChunk { slot, .. }
         | Forward::CopyEnd { slot, .. }
         | Forward::Seal { slot, .. }
+        | Forward::Yield { slot, .. }
         | Forward::Choose { slot, .. } => Some(*slot),
         Forward::Heartbeat { .. } => None,
     }

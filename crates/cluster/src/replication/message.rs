@@ -65,6 +65,9 @@ pub enum Forward {
         epoch: Epoch,
         last_primary: Option<Member>,
     },
+    /// A coordinator: another member is to lead; take no more writes, and say when nobody waits for
+    /// you any more.
+    Yield { slot: Slot, epoch: Epoch },
     /// A coordinator: you are chosen; bring these members to your state.
     Choose {
         slot: Slot,
@@ -115,6 +118,8 @@ pub enum Back {
     SealRefused { slot: Slot, promised: Epoch },
     /// What I granted the slot's last primary before my promise is over.
     LeasesOver { slot: Slot, epoch: Epoch },
+    /// An answer to [`Forward::Yield`]: nothing is under way in the slot, and nothing begins.
+    Yielded { slot: Slot, epoch: Epoch },
     /// The chosen member: these hold exactly what I hold.
     Matched {
         slot: Slot,

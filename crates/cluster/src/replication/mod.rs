@@ -28,8 +28,9 @@ mod settings;
 mod shortage;
 pub mod table;
 mod waiters;
+mod yielding;
 
-pub use context::Context;
+pub use context::{Busy, Context};
 pub use failover::{Coordinator, FailoverSettings, Liveness, Orders, waits_for_operator};
 pub use out::{Out, Turn};
 pub use peer::{Direction, Peer};

@@ -13,6 +13,7 @@ use super::replica::{Replica, Role};
 use super::rules::{Rule, Rules};
 use super::table::Table;
 use super::waiters::Waiters;
+use super::yielding::Yielding;
 use crate::metadata::COPIES_MAX;
 use crate::{Epoch, Member, Placement, Slot, Time, Version};
 
@@ -31,6 +32,8 @@ pub(crate) struct Primary<K> {
     /// The greatest version used up as a stamp.
     pub(crate) stamped: Version,
     pub(crate) waiters: Waiters<K>,
+    /// It is about to hand the slot over.
+    pub(crate) yielding: Option<Yielding>,
     /// How far the followers were told that the history is committed.
     pub(crate) told: Version,
 }
@@ -63,6 +66,7 @@ impl<K> Primary<K> {
             uncommitted: VecDeque::new(),
             stamped: Version::ZERO,
             waiters: Waiters::default(),
+            yielding: None,
             told: Version::ZERO,
         }
     }

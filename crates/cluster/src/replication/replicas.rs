@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::context::Context;
+use super::context::{Busy, Context};
 use super::copy::Sent;
 use super::member::{self, Sender};
 use super::message::{self, Back, BadMessage, Forward, RefuseReason};
@@ -196,6 +196,7 @@ impl<T: Table, K> Replicas<T, K> {
         }
         self.trim_histories();
         self.forget_replies();
+        self.context.allow_copies(now);
         self.send_copies();
     }
 
@@ -242,6 +243,15 @@ impl<T: Table, K> Replicas<T, K> {
     /// `N`, as the metadata says: how many members each slot's in-sync set should have, and may.
     pub fn set_copies_max(&self, copies: u8) {
         self.context.set_copies_max(copies);
+    }
+
+    /// A slot is handed over when nothing is under way in it: this says whether something is that
+    /// the replication does not know of.
+    ///
+    /// # Panics
+    /// If somebody says so already.
+    pub fn on_yield(&self, busy: Busy) {
+        self.context.set_busy(busy);
     }
 
     /// Tells the primaries of the slots held here how short of memory this member is.

@@ -29,6 +29,11 @@ pub struct Settings {
     pub copy_window_bytes: usize,
     /// About how many bytes of entries are read under a slot's lock at once.
     pub copy_chunk_bytes: usize,
+    /// Bytes of copies that this member sends in a second, all slots together, but for those that a
+    /// slot without a primary waits for; no bound where it is 0.
+    pub copy_bytes_per_second: usize,
+    /// For how long a primary that is to hand its slot over takes no writes, unless it is fenced.
+    pub yield_for: Duration,
     /// The rules that are kept: all of them, but in a simulation.
     pub rules: Rules,
 }
@@ -47,6 +52,8 @@ impl Default for Settings {
             queue_bytes_max: 256 << 20,
             copy_window_bytes: 1 << 20,
             copy_chunk_bytes: 64 << 10,
+            copy_bytes_per_second: 0,
+            yield_for: Duration::from_millis(1500),
             rules: Rules::default(),
         }
     }

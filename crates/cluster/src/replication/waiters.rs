@@ -64,6 +64,11 @@ impl<K> Waiters<K> {
         }
     }
 
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty()
+    }
+
     /// Lets go what `committed` allows. `held(n)` is the greatest version that `n` copies hold.
     pub(crate) fn release(
         &mut self,

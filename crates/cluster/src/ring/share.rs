@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use super::{RingNode, WEIGHT_MAX};
 
 /// Shares are counted in parts of a slot, so that all machines round them alike.
-const PARTS: u128 = 1 << 16;
+pub(super) const PARTS: u128 = 1 << 16;
 
 /// How far above its fair share a node may go: `1 + 1/20`.
 const BOUND: (u128, u128) = (21, 20);
 
-/// What each node may hold, and how the zones divide a slot.
-pub(super) struct Bounds {
-    /// The greatest number of primaries, by node.
-    pub(super) primaries: Vec<usize>,
-    /// The greatest number of copies (primaries included), by node.
-    pub(super) copies: Vec<usize>,
+/// What each node should hold, in parts of a slot, and how the zones divide a slot.
+pub(super) struct Shares {
+    /// Of primaries, by node.
+    pub(super) primaries: Vec<u128>,
+    /// Of copies (primaries included), by node.
+    pub(super) copies: Vec<u128>,
     /// The zone of each node, as a number.
     pub(super) zone_of: Vec<usize>,
     /// How many copies of one slot a zone may hold: the least number with which `copies` fit.
     pub(super) per_zone: usize,
 }
 
-impl Bounds {
-    pub(super) fn new(nodes: &[&RingNode], slots: u16, copies: usize) -> Bounds {
+impl Shares {
+    pub(super) fn new(nodes: &[&RingNode], slots: u16, copies: usize) -> Shares {
         let zones = zones(nodes);
         let per_zone = per_zone(&zones, copies);
         let weights: Vec<u128> = nodes
@@ -31,8 +31,6 @@ impl Bounds {
             .map(|node| u128::from(node.weight.min(WEIGHT_MAX)))
             .collect();
         let slots = u128::from(slots) * PARTS;
-        let primaries = fill(slots, &weights, &vec![slots; nodes.len()]);
-
         let zone_weights: Vec<u128> = zones
             .iter()
             .map(|zone| zone.iter().map(|&node| weights[node]).sum())
@@ -52,12 +50,36 @@ impl Bounds {
                 zone_of[node] = number;
             }
         }
-        let bound = |share: &u128| bound(*share, slots);
-        Bounds {
-            primaries: primaries.iter().map(bound).collect(),
-            copies: shares.iter().map(bound).collect(),
+        Shares {
+            primaries: fill(slots, &weights, &vec![slots; nodes.len()]),
+            copies: shares,
             zone_of,
             per_zone,
+        }
+    }
+}
+
+/// What each node may hold, and how the zones divide a slot.
+pub(super) struct Bounds {
+    /// The greatest number of primaries, by node.
+    pub(super) primaries: Vec<usize>,
+    /// The greatest number of copies (primaries included), by node.
+    pub(super) copies: Vec<usize>,
+    /// The zone of each node, as a number.
+    pub(super) zone_of: Vec<usize>,
+    /// How many copies of one slot a zone may hold: the least number with which `copies` fit.
+    pub(super) per_zone: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(nodes: &[&RingNode], slots: u16, copies: usize) -> Bounds {
+        let shares = Shares::new(nodes, slots, copies);
+        let bound = |share: &u128| bound(*share, u128::from(slots) * PARTS);
+        Bounds {
+            primaries: shares.primaries.iter().map(bound).collect(),
+            copies: shares.copies.iter().map(bound).collect(),
+            zone_of: shares.zone_of,
+            per_zone: shares.per_zone,
         }
     }
 }

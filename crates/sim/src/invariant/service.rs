@@ -1,7 +1,8 @@
 //! When the faults stop, every slot is served again: it has a primary that takes a write, and its
 //! in-sync set is whole, and no larger than it should be.
 
-use cluster::Slot;
+use cluster::ring::Balance;
+use cluster::{Member, Slot};
 
 use crate::table::Key;
 use crate::workload::{Kind, OpId};
@@ -32,7 +33,7 @@ impl Probes {
             }
             all &= done && is_whole(world, slot);
         }
-        all
+        all && is_settled(world)
     }
 
     /// Which slots have not answered, for a failure.
@@ -49,7 +50,11 @@ impl Probes {
             let placement = world.log.state().placement(slot);
             format!("{slot:?} answered: {answered} {placement:?}")
         });
-        described.collect::<Vec<_>>().join("; ")
+        let described = described.collect::<Vec<_>>().join("; ");
+        if described.is_empty() {
+            return format!("slots on their way: {:?}", world.log.state());
+        }
+        described
     }
 }
 
@@ -57,6 +62,32 @@ fn probe_slot(world: &mut World, slot: Slot) -> Option<OpId> {
     let primary = world.log.state().placement(slot).primary?;
     let number = world.number_of(&primary)?;
     world.execute(number, slot, PROBE, Kind::Set(1)).ok()
+}
+
+/// Whether all that was to move has moved.
+fn is_settled(world: &World) -> bool {
+    let state = world.log.state();
+    let drains = |member: &Member| state.nodes().get(&member.node).is_some_and(|of| of.drains);
+    let enough = state.nodes().values().filter(|of| !of.drains).count();
+    let moves = state.placements().any(|(_, placement)| {
+        !placement.leaving.is_empty()
+            || !placement.learners.is_empty()
+            || placement.in_sync.iter().any(drains)
+    });
+    let copies = usize::from(world.config.replication_factor);
+    enough < copies || (!moves && !is_uneven(world, copies))
+}
+
+fn is_uneven(world: &World, copies: usize) -> bool {
+    let state = world.log.state();
+    let mut balance = Balance::new(&state.ring_nodes(), world.config.slots, copies);
+    for (_, placement) in state.placements() {
+        let holders = placement.in_sync.iter();
+        holders.for_each(|member| balance.holds(member.node));
+        let primary = placement.primary.iter();
+        primary.for_each(|member| balance.leads(member.node));
+    }
+    balance.is_uneven()
 }
 
 fn is_whole(world: &World, slot: Slot) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Slot;
+use cluster::metadata::Entry;
 use cluster::replication::Liveness;
 
 use super::{Event, Scheduler, needs_process};
@@ -23,6 +24,7 @@ impl Scheduler {
         }
         match fault {
             Fault::Kill => self.kill(number),
+            Fault::Stop => self.stop(number),
             Fault::Pause => self.pause(number),
             Fault::Partition => self.partition(),
             Fault::OneWay => {
@@ -51,12 +53,25 @@ impl Scheduler {
         }
     }
 
+    /// A process is asked to stop: all hear of it, and it goes a little later.
+    pub(super) fn stop(&mut self, number: usize) {
+        let Some(member) = self.world.nodes[number].member() else {
+            return;
+        };
+        self.world.departing.insert(member);
+        self.world.say(|| format!("{member:?} is asked to stop"));
+        let after = self.chance.millis(10, 1500);
+        self.after(after, Event::Kill(number));
+    }
+
     /// Kills a process, if the slots have promised to bear that or the plan does not care.
     pub(super) fn kill(&mut self, number: usize) {
         if self.faults_over || self.world.nodes[number].awake().is_none() {
             return;
         }
         if !self.plan.is_wild && !self.can_be_borne(number) {
+            let stays = self.world.nodes[number].member();
+            stays.map(|member| self.world.departing.remove(&member));
             return;
         }
         let others = 0..self.world.nodes.len();
@@ -214,6 +229,8 @@ impl Scheduler {
         self.world.say(|| "the faults are over".to_owned());
         self.world.network.heal();
         self.world.rumours.clear();
+        self.world.departing.clear();
+        self.world.propose(0, Entry::Balance(true), false);
         self.slow.clear();
         for number in 0..self.world.nodes.len() {
             self.end_deaf(number);

@@ -1,5 +1,6 @@
 //! A run: what happens next, and when, is drawn from the seed. The same seed replays exactly.
 
+mod administrator;
 mod faults;
 mod metadata;
 mod streams;
@@ -8,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use cluster::metadata::{Applied, OnLoss};
+use cluster::metadata::{Applied, Entry, OnLoss};
 use cluster::replication::{Direction, Rule};
 use cluster::{Slot, Time};
 
@@ -119,6 +120,7 @@ enum Event {
     Kill(usize),
     EndOfFaults,
     Operator,
+    Administrator,
     Probe,
 }
 
@@ -238,7 +240,9 @@ impl Scheduler {
 
     fn begin(&mut self) {
         for number in 0..self.world.nodes.len() {
-            self.schedule_node(number);
+            if self.world.nodes[number].process.is_some() {
+                self.schedule_node(number);
+            }
         }
         for client in 0..self.clients.len() {
             let after = self.chance.around(self.plan.clients.0);
@@ -252,6 +256,16 @@ impl Scheduler {
         self.after(self.plan.lasts, Event::EndOfFaults);
         if self.world.config.on_loss == OnLoss::Wait {
             self.operator();
+        }
+        if let Some(mean) = self.plan.administration {
+            let after = self.chance.around(mean);
+            self.after(after, Event::Administrator);
+        }
+        for number in 0..self.world.nodes.len() {
+            if self.world.nodes[number].process.is_none() {
+                let after = self.chance.between(Duration::ZERO, self.plan.lasts);
+                self.after(after, Event::Start(number));
+            }
         }
     }
 
@@ -336,6 +350,7 @@ impl Scheduler {
             Event::Kill(number) => self.kill(number),
             Event::EndOfFaults => self.end_of_faults(),
             Event::Operator => self.operator(),
+            Event::Administrator => self.administrator(),
             Event::Probe => self.probe(),
         }
     }
@@ -381,6 +396,10 @@ impl Scheduler {
     fn probe(&mut self) {
         let answered = self.probes.are_answered(&mut self.world);
         let over = self.plan.lasts + SERVICE;
+        if !self.world.log.state().balances() {
+            // What was said before may have arrived later.
+            self.world.propose(0, Entry::Balance(true), false);
+        }
         if answered {
             self.is_done = true;
         } else if self.world.now.since(Time::ZERO) > over {
@@ -394,5 +413,5 @@ impl Scheduler {
 
 /// Whether a fault of this kind may happen to a node that does not run.
 fn needs_process(fault: Fault) -> bool {
-    matches!(fault, Fault::Kill | Fault::Pause)
+    matches!(fault, Fault::Kill | Fault::Stop | Fault::Pause)
 }

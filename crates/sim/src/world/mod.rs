@@ -32,6 +32,8 @@ use crate::workload::{History, Reply};
 pub struct Config {
     /// How many nodes.
     pub nodes: usize,
+    /// How many of them, the last ones, are not there when the cluster is made.
+    pub joiners: usize,
     /// How many slots.
     pub slots: u16,
     /// `N`.
@@ -65,6 +67,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             nodes: 3,
+            joiners: 0,
             slots: 1,
             replication_factor: 3,
             write_quorum: 2,
@@ -103,7 +106,10 @@ pub struct World {
     pub waiting: usize,
     /// What happened, in words, if anybody wants to read it.
     pub trace: Option<Vec<String>>,
-    order: ring::Order,
+    /// Members that are about to stop, as all know.
+    pub departing: BTreeSet<Member>,
+    /// The ring's order, and of which nodes.
+    order: Option<(Vec<ring::RingNode>, ring::Order)>,
     dead: BTreeSet<Member>,
 }
 
@@ -113,9 +119,8 @@ impl World {
     pub fn new(config: Config, clocks: &[(Duration, i64)]) -> World {
         let ids: Vec<NodeId> = (0..config.nodes).map(node_id).collect();
         let mut log = Log::new(config.slots);
-        log.append(form(&config, &ids));
-        let copies = usize::from(config.replication_factor);
-        let order = ring::Order::new(&log.state().ring_nodes(), config.slots, copies);
+        let founders = config.nodes - config.joiners;
+        log.append(form(&config, &ids[..founders]));
         let node = |(number, id): (usize, &NodeId)| Node {
             id: *id,
             clock: clocks.get(number).copied().unwrap_or_default(),
@@ -137,10 +142,11 @@ impl World {
             history: History::default(),
             waiting: 0,
             trace: None,
-            order,
+            departing: BTreeSet::new(),
+            order: None,
             dead: BTreeSet::new(),
         };
-        for number in 0..world.nodes.len() {
+        for number in 0..founders {
             world.start(number);
             world.proposed.clear();
             world.apply(number, 1);
@@ -358,15 +364,26 @@ impl World {
             return;
         };
         let mut orders = Orders::default();
+        let nodes = process.state.ring_nodes();
+        let (slots, copies) = (self.config.slots, self.config.replication_factor);
+        if self.order.as_ref().is_none_or(|(of, _)| *of != nodes) {
+            let order = ring::Order::new(&nodes, slots, usize::from(copies));
+            self.order = Some((nodes, order));
+        }
         let process = self.nodes[number].process.as_ref().expect("awake");
         let liveness = |member: &Member| {
             let other = self.number_of(member).unwrap_or(usize::MAX);
             match self.rumours.get(&(number, other)) {
                 Some(rumour) => *rumour,
-                None => process.liveness(member, now),
+                None => match process.liveness(member, now) {
+                    Liveness::Down => Liveness::Down,
+                    _ if self.departing.contains(member) => Liveness::Departs,
+                    liveness => liveness,
+                },
             }
         };
-        let order = |slot: Slot| self.order.of(slot);
+        let order = self.order.as_ref().map(|(_, order)| order);
+        let order = |slot: Slot| order.expect("just made").of(slot);
         coordinator.tick(now, &process.state, &liveness, &order, &mut orders);
         let process = self.nodes[number].process.as_mut().expect("awake");
         process.coordinator = Some(coordinator);

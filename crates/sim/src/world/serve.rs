@@ -59,6 +59,10 @@ impl World {
         let context = process.replicas.context();
         if kind.is_write() {
             replica.check_write(context, now)?;
+            if replica.yields(now) {
+                // It waits for whoever leads next.
+                return Err(Refusal::NotPrimary);
+            }
         } else {
             replica.check_read(context, now)?;
         }

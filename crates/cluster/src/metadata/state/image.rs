@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DocumentRecord, NodeRecord, State};
 use crate::metadata::OnLoss;
-use crate::{Epoch, Lineage, Member, NodeId, Placement, SLOTS};
+use crate::{Epoch, Lineage, Member, NodeId, Placement, SLOTS, Slot};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Image {
@@ -22,6 +22,8 @@ pub(super) struct Image {
     read_quorum: u8,
     on_loss: OnLoss,
     losses: u64,
+    balances: bool,
+    transfers: BTreeMap<Slot, NodeId>,
     nodes: BTreeMap<NodeId, NodeRecord>,
     members: Vec<Member>,
     placements: Vec<Short>,
@@ -38,6 +40,7 @@ struct Short {
     in_sync: Vec<u32>,
     write_quorum: u8,
     learners: Vec<u32>,
+    leaving: Vec<u32>,
 }
 
 impl From<State> for Image {
@@ -55,6 +58,7 @@ impl From<State> for Image {
             in_sync: all(&placement.in_sync),
             write_quorum: placement.write_quorum,
             learners: all(&placement.learners),
+            leaving: all(&placement.leaving),
         };
         Image {
             placements: state.placements.iter().map(short).collect(),
@@ -67,6 +71,8 @@ impl From<State> for Image {
             read_quorum: state.read_quorum,
             on_loss: state.on_loss,
             losses: state.losses,
+            balances: state.balances,
+            transfers: state.transfers,
             nodes: state.nodes,
             documents: state.documents,
         }
@@ -106,6 +112,7 @@ impl TryFrom<Image> for State {
                 in_sync: all(&short.in_sync)?,
                 write_quorum: short.write_quorum,
                 learners: all(&short.learners)?,
+                leaving: all(&short.leaving)?,
             }))
         };
         Ok(State {
@@ -122,6 +129,8 @@ impl TryFrom<Image> for State {
             read_quorum: image.read_quorum,
             on_loss: image.on_loss,
             losses: image.losses,
+            balances: image.balances,
+            transfers: image.transfers,
             nodes: image.nodes,
             documents: image.documents,
         })

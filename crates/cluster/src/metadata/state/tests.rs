@@ -114,6 +114,7 @@ fn learners_of(rev: u64, learners: &[Member]) -> Entry {
         slot: slot(),
         rev,
         learners: learners.to_vec(),
+        leaving: Vec::new(),
     }])
 }
 
@@ -452,6 +453,7 @@ fn a_state_survives_its_encoding_which_is_short() {
         slot: slot(),
         rev: 1,
         learners,
+        leaving: state.placement(slot()).in_sync[1..2].to_vec(),
     }]);
     state.apply(2, &entry);
     state.apply(3, &fence_at(2));

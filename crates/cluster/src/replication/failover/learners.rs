@@ -2,7 +2,7 @@
 
 use super::{Coordinator, Look};
 use crate::metadata::entry::LearnersSlot;
-use crate::{Member, NodeId, Placement, Slot, Time};
+use crate::{Member, NodeId, Placement, Slot};
 
 impl Coordinator {
     /// The learners that the slot should have, if they are others than it has: together with the
@@ -13,64 +13,96 @@ impl Coordinator {
         placement: &Placement,
         look: &Look<'_>,
     ) -> Option<LearnersSlot> {
-        let asked = self.taught.get(&slot).is_some_and(|(rev, at)| {
-            *rev == placement.rev && look.now.since(*at) < self.settings.outcome
-        });
-        if asked {
+        if self.was_just_asked(slot, placement, look) || look.is_complete(placement) {
             return None;
         }
-        if look.is_complete(placement) {
-            return None;
-        }
-        let copies = usize::from(look.state.replication_factor());
         // A node that is away for a moment keeps its place, and a learner what it has got so far.
-        let stays = |member: &Member| {
-            let away = self.away.get(&member.node);
-            let for_long = |since: &Time| look.now.since(*since) >= self.settings.replace_after;
-            !look.is_dead(member) && !away.is_some_and(for_long)
-        };
-        let is_held = |node: &NodeId| {
-            let in_sync = placement.in_sync.iter();
-            in_sync.filter(|m| m.node == *node).any(&stays)
-        };
-        let wanted = (look.ring)(slot);
-        // Wherever they are: the ring may have come to prefer others since they joined.
-        let in_sync = placement.in_sync.iter();
-        let held = in_sync.filter(|member| stays(member)).count();
-        let preferred = wanted.iter().take(copies);
-        let missing_for_good = preferred.clone().any(|node| {
-            let since = self.away.get(node);
-            since.is_some_and(|since| look.now.since(*since) >= self.settings.replace_after)
+        let stays = |member: &Member| !look.is_dead(member) && !self.is_away_for_long(member, look);
+        let copies = look.copies();
+        let held = placement.staying().filter(|member| stays(member)).count();
+        let mut missing = copies.saturating_sub(held);
+        let mut learners: Vec<Member> = Vec::new();
+        let known = placement.learners.iter().filter(|member| stays(member));
+        let returned = self.returned(placement, look);
+        for member in known.copied().chain(returned) {
+            let is_held = placement.in_sync.contains(&member) || learners.contains(&member);
+            if missing > 0 && !is_held {
+                missing -= 1;
+                learners.push(member);
+            }
+        }
+        if missing > 0 {
+            let is_held = |member: &Member| {
+                let all = placement.in_sync.iter().chain(&learners);
+                all.filter(|one| stays(one))
+                    .any(|one| one.node == member.node)
+            };
+            let others = self.candidates(slot, placement, look);
+            let others = others.filter(|member| !is_held(member));
+            let others: Vec<Member> = others.take(missing).collect();
+            missing -= others.len();
+            learners.extend(others);
+        }
+        // Nobody can take their place: they stay, unless they must not.
+        let mut leaving = placement.leaving.clone();
+        leaving.retain(|member| {
+            let goes = missing == 0 || look.drains(&member.node);
+            missing -= usize::from(!goes);
+            goes
         });
-        let candidates = if missing_for_good {
-            &wanted[..]
-        } else {
-            &wanted[..copies.min(wanted.len())]
-        };
-        let learners: Vec<Member> = placement
-            .learners
-            .iter()
-            .filter(|member| stays(member))
-            .copied()
-            .chain(
-                candidates
-                    .iter()
-                    .filter_map(|node| look.state.member(node))
-                    .filter(|member| look.is_up(member)),
-            )
-            .filter(|member| !is_held(&member.node))
-            .filter(|member| !placement.in_sync.contains(member))
-            .fold(Vec::new(), |mut learners, member| {
-                if !learners.contains(&member) && held + learners.len() < copies {
-                    learners.push(member);
-                }
-                learners
-            });
         let rev = placement.rev;
-        (learners != placement.learners).then_some(LearnersSlot {
+        let is_news = learners != placement.learners || leaving != placement.leaving;
+        is_news.then_some(LearnersSlot {
             slot,
             rev,
             learners,
+            leaving,
         })
+    }
+
+    /// Whether another is to take this member's place, although it may come back.
+    pub(super) fn is_away_for_long(&self, member: &Member, look: &Look<'_>) -> bool {
+        let since = self.away.get(&member.node);
+        since.is_some_and(|since| look.now.since(*since) >= self.settings.replace_after)
+    }
+
+    /// The nodes that held the slot and have started anew: what they had is gone, their place is
+    /// not.
+    fn returned(&self, placement: &Placement, look: &Look<'_>) -> impl Iterator<Item = Member> {
+        let before = placement.staying().chain(&placement.learners);
+        before
+            .filter(|member| look.is_dead(member))
+            .filter_map(|member| look.state.member(&member.node))
+            .filter(|member| !look.is_dead(member) && !look.drains(&member.node))
+            .filter(|member| !self.is_away_for_long(member, look))
+    }
+
+    /// Who may hold the slot beside those who do, the first choice first: those whom the ring
+    /// names, and where one of them is gone for good or somebody is to go, all others.
+    fn candidates(
+        &self,
+        slot: Slot,
+        placement: &Placement,
+        look: &Look<'_>,
+    ) -> impl Iterator<Item = Member> {
+        let mut wanted = (look.ring)(slot);
+        let gone_for_good = |node: &NodeId| {
+            let since = self.away.get(node);
+            since.is_some_and(|since| look.now.since(*since) >= self.settings.replace_after)
+        };
+        let copies = look.copies();
+        let are_few = wanted.len() < copies;
+        if placement.leaving.is_empty() && !wanted.iter().take(copies).any(gone_for_good) {
+            wanted.truncate(copies);
+        }
+        // Better a copy on a node that is to be empty than one too few.
+        let draining = look.state.nodes().keys();
+        let draining = draining
+            .copied()
+            .filter(move |node| are_few && look.drains(node));
+        let members = wanted.into_iter().chain(draining);
+        members
+            .filter_map(|node| look.state.member(&node))
+            .filter(|member| look.is_up(member))
     }
 }

@@ -4,19 +4,23 @@
 //! and takes the next step. It keeps nothing that it could not find out again: a new leader fences
 //! the slots that it finds without a primary, and begins there.
 
+mod balance;
 mod learners;
 mod loss;
+mod transfer;
 mod work;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::balance::Balancer;
 pub use self::loss::waits_for_operator;
+use self::transfer::Transfer;
 use self::work::{Phase, Work};
 use super::message::{Back, Forward};
 use super::rules::Rules;
-use crate::metadata::entry::{ActivateSlot, Entry, FenceSlot};
+use crate::metadata::entry::{ActivateSlot, Entry, FenceSlot, LearnersSlot};
 use crate::metadata::{Applied, State};
 use crate::{Epoch, Member, NodeId, Placement, Slot, Time};
 
@@ -37,6 +41,14 @@ pub struct FailoverSettings {
     pub grace: Duration,
     /// How long a node that went away may take to come back before another takes its place.
     pub replace_after: Duration,
+    /// How long all must have been well before slots move so that every node has its share.
+    pub balance_delay: Duration,
+    /// How many slots get a new copy for that reason at once.
+    pub moves_max: usize,
+    /// How many slots change their primary by plan at once.
+    pub transfers_max: usize,
+    /// How long a primary that is to hand a slot over may take to finish what it has begun.
+    pub yield_timeout: Duration,
     /// The rules that are kept: all of them, but in a simulation.
     pub rules: Rules,
 }
@@ -51,6 +63,10 @@ impl Default for FailoverSettings {
             progress: Duration::from_secs(3),
             grace: Duration::from_millis(500),
             replace_after: Duration::from_secs(60),
+            balance_delay: Duration::from_secs(2),
+            moves_max: 256,
+            transfers_max: 64,
+            yield_timeout: Duration::from_secs(2),
             rules: Rules::default(),
         }
     }
@@ -61,6 +77,8 @@ impl Default for FailoverSettings {
 pub enum Liveness {
     /// It answers.
     Up,
+    /// It answers, and is about to stop.
+    Departs,
     /// Nobody can say yet.
     Unknown,
     /// Nobody can reach it.
@@ -86,6 +104,9 @@ pub struct Coordinator {
     work: BTreeMap<Slot, Work>,
     /// Since when a node is out of reach.
     away: BTreeMap<NodeId, Time>,
+    /// The planned changes that have not led to a fence yet.
+    transfers: BTreeMap<Slot, Transfer>,
+    balancer: Balancer,
     /// The placements for which learners were proposed, and when.
     taught: BTreeMap<Slot, (u64, Time)>,
     /// The state in which nothing was left to do, as long as all its nodes are up.
@@ -103,7 +124,39 @@ struct Look<'a> {
     found: RefCell<BTreeMap<Member, (bool, Liveness)>>,
 }
 
-impl Look<'_> {
+/// What a look wants entered into the metadata log.
+#[derive(Default)]
+struct Steps {
+    fences: Vec<FenceSlot>,
+    learners: Vec<LearnersSlot>,
+    activations: Vec<ActivateSlot>,
+}
+
+impl Steps {
+    fn propose(self, orders: &mut Orders) {
+        let entries = &mut orders.entries;
+        entries.extend(Entry::of_slots(Entry::Fence, self.fences));
+        entries.extend(Entry::of_slots(Entry::Activate, self.activations));
+        entries.extend(Entry::of_slots(Entry::Learners, self.learners));
+    }
+}
+
+impl<'a> Look<'a> {
+    fn new(
+        now: Time,
+        state: &'a State,
+        liveness: &'a dyn Fn(&Member) -> Liveness,
+        ring: &'a dyn Fn(Slot) -> Vec<NodeId>,
+    ) -> Look<'a> {
+        Look {
+            now,
+            state,
+            liveness,
+            ring,
+            found: RefCell::default(),
+        }
+    }
+
     fn at(&self, member: &Member) -> (bool, Liveness) {
         let find = || (self.state.is_known_dead(member), (self.liveness)(member));
         *self.found.borrow_mut().entry(*member).or_insert_with(find)
@@ -123,11 +176,29 @@ impl Look<'_> {
         !dead && liveness == Liveness::Up
     }
 
-    /// Whether the slot has all its copies, on members that are up.
+    fn departs(&self, member: &Member) -> bool {
+        let (dead, liveness) = self.at(member);
+        !dead && liveness == Liveness::Departs
+    }
+
+    /// Whether the node is to give away all that it holds.
+    fn drains(&self, node: &NodeId) -> bool {
+        self.state
+            .nodes()
+            .get(node)
+            .is_some_and(|known| known.drains)
+    }
+
+    /// How many copies each slot should have.
+    fn copies(&self) -> usize {
+        usize::from(self.state.replication_factor())
+    }
+
+    /// Whether the slot has all its copies, on members that are up and stay.
     fn is_complete(&self, placement: &Placement) -> bool {
-        let copies = usize::from(self.state.replication_factor());
-        placement.in_sync.len() >= copies
+        placement.in_sync.len() >= self.copies()
             && placement.learners.is_empty()
+            && placement.leaving.is_empty()
             && placement.in_sync.iter().all(|member| self.is_up(member))
     }
 }
@@ -140,6 +211,8 @@ impl Coordinator {
             settings,
             work: BTreeMap::new(),
             away: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            balancer: Balancer::default(),
             taught: BTreeMap::new(),
             settled: None,
         }
@@ -155,58 +228,85 @@ impl Coordinator {
         ring: &dyn Fn(Slot) -> Vec<NodeId>,
         orders: &mut Orders,
     ) {
-        let look = Look {
-            now,
-            state,
-            liveness,
-            ring,
-            found: RefCell::default(),
-        };
+        let look = Look::new(now, state, liveness, ring);
         let all_up = self.watch_nodes(&look);
         if all_up && self.settled == Some(state.applied()) {
             return;
         }
         let mut settled = all_up;
-        let (mut fences, mut learners, mut activations) = (Vec::new(), Vec::new(), Vec::new());
+        let mut steps = Steps::default();
         for (slot, placement) in state.placements() {
-            if placement.in_sync.is_empty() {
-                continue;
+            if !placement.in_sync.is_empty() {
+                settled &= placement.primary.is_some() && look.is_complete(placement);
+                self.visit(slot, placement, &look, &mut steps, orders);
             }
-            if self
-                .work
-                .get(&slot)
-                .is_some_and(|work| work.is_over(placement))
-            {
-                self.work.remove(&slot);
-            }
-            settled &= placement.primary.is_some() && look.is_complete(placement);
-            if self.work.contains_key(&slot) {
-                activations.extend(self.step(slot, placement, &look, orders));
-                continue;
-            }
-            match &placement.primary {
-                Some(primary) if !look.is_out_of_reach(primary) => {
-                    if let Some(change) = self.learners(slot, placement, &look) {
-                        self.taught.insert(slot, (placement.rev, now));
-                        learners.push(change);
-                    }
-                }
-                // Without a primary and without work of ours: the fence was another leader's.
-                _ => {
-                    self.work.insert(slot, Work::new(placement, now));
-                    fences.push(FenceSlot {
-                        slot,
-                        rev: placement.rev,
-                    });
-                }
-            }
+        }
+        settled &= self.balance(&look, &mut steps.learners);
+        let begun: Vec<Slot> = self.transfers.keys().copied().collect();
+        for slot in begun {
+            let fence = self.transfer(slot, state.placement(slot), &look, orders);
+            steps.fences.extend(fence);
         }
         orders.waiting = self.work.values().filter(|work| work.waits).count();
         self.settled = (settled && self.work.is_empty()).then_some(state.applied());
-        let entries = &mut orders.entries;
-        entries.extend(Entry::of_slots(Entry::Fence, fences));
-        entries.extend(Entry::of_slots(Entry::Activate, activations));
-        entries.extend(Entry::of_slots(Entry::Learners, learners));
+        steps.propose(orders);
+    }
+
+    /// Takes the next step in the slots whose primary is about to change: called when something
+    /// was heard of one of them, so that none waits for the next tick.
+    pub fn advance(
+        &mut self,
+        now: Time,
+        state: &State,
+        liveness: &dyn Fn(&Member) -> Liveness,
+        ring: &dyn Fn(Slot) -> Vec<NodeId>,
+        orders: &mut Orders,
+    ) {
+        let look = Look::new(now, state, liveness, ring);
+        let mut steps = Steps::default();
+        let pending = self.work.keys().chain(self.transfers.keys());
+        let pending: Vec<Slot> = pending.copied().collect();
+        for slot in pending {
+            self.visit(slot, state.placement(slot), &look, &mut steps, orders);
+        }
+        orders.waiting = self.work.values().filter(|work| work.waits).count();
+        steps.propose(orders);
+    }
+
+    fn visit(
+        &mut self,
+        slot: Slot,
+        placement: &Placement,
+        look: &Look<'_>,
+        steps: &mut Steps,
+        orders: &mut Orders,
+    ) {
+        let work = self.work.get(&slot);
+        if work.is_some_and(|work| work.is_over(placement)) {
+            self.work.remove(&slot);
+        }
+        if self.work.contains_key(&slot) {
+            let activation = self.step(slot, placement, look, orders);
+            steps.activations.extend(activation);
+            return;
+        }
+        match &placement.primary {
+            Some(primary) if !look.is_out_of_reach(primary) => {
+                let fence = self.transfer(slot, placement, look, orders);
+                steps.fences.extend(fence);
+                if let Some(change) = self.learners(slot, placement, look) {
+                    self.taught.insert(slot, (placement.rev, look.now));
+                    steps.learners.push(change);
+                }
+            }
+            // Without a primary and without work of ours: the fence was another leader's.
+            _ => {
+                self.transfers.remove(&slot);
+                self.work.insert(slot, Work::new(placement, look.now));
+                let rev = placement.rev;
+                steps.fences.push(FenceSlot { slot, rev });
+            }
+        }
     }
 
     /// What became of an entry of [`Orders::entries`]; `None` if nobody knows.
@@ -280,6 +380,11 @@ impl Coordinator {
                     *matched = members;
                 }
             }
+            Back::Yielded { slot, epoch } => {
+                if let Some(transfer) = self.transfers.get_mut(&slot) {
+                    transfer.yielded(member, epoch);
+                }
+            }
             // A newer epoch: the placement will say so too, and end this work.
             Back::SealRefused { .. } => {}
             _ => {}
@@ -350,7 +455,7 @@ impl Coordinator {
             work.asked_at = Some(look.now);
             work.ask_to_seal(slot, placement, look, orders);
         }
-        if matches!(work.phase, Phase::Sealing) {
+        if matches!(work.phase, Phase::Sealing) && !work.awaits_named(look, settings) {
             work.choose(slot, placement, look, settings, orders);
         }
         let Phase::Reconciling {
@@ -367,9 +472,14 @@ impl Coordinator {
             return None;
         }
         let grace_over = look.now.since(progress_at) > settings.grace;
-        let enough = matched.len() >= usize::from(placement.write_quorum) || grace_over;
+        let awaited = |to: &Member| work.reports.contains_key(to) && !look.is_out_of_reach(to);
+        let named = work.to.filter(awaited);
+        let enough = matched.len() >= usize::from(placement.write_quorum)
+            && named.is_none_or(|to| matched.contains(&to));
+        let enough = enough || grace_over;
         if matched.contains(&chosen) && enough && work.leases_are_over(placement, look, settings) {
-            let activation = work.activation(slot, chosen, look);
+            let primary = named.filter(|to| matched.contains(to)).unwrap_or(chosen);
+            let activation = work.activation(slot, placement, primary, look);
             work.phase = Phase::Activating { at: look.now };
             return Some(activation);
         }

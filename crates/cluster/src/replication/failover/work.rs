@@ -25,6 +25,8 @@ pub(super) struct Work {
     may_lose: bool,
     /// Whether nothing is chosen for that reason until an operator accepts it.
     pub(super) waits: bool,
+    /// Who is to lead, where the change was planned.
+    pub(super) to: Option<Member>,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,14 @@ impl Work {
             phase: Phase::Fencing,
             may_lose: false,
             waits: false,
+            to: None,
         }
+    }
+
+    /// The change was planned: this member is to lead.
+    pub(super) fn in_favour_of(mut self, to: Member) -> Work {
+        self.to = Some(to);
+        self
     }
 
     /// Whether the placement has moved on without, or thanks to, this work.
@@ -67,6 +76,14 @@ impl Work {
                     || (placement.epoch == self.epoch && placement.primary.is_some())
             }
         }
+    }
+
+    /// Whether the one who is to lead will have reported soon: it is best chosen itself.
+    pub(super) fn awaits_named(&self, look: &Look<'_>, settings: &FailoverSettings) -> bool {
+        let awaited = self
+            .to
+            .filter(|to| !self.reports.contains_key(to) && look.is_up(to));
+        awaited.is_some() && look.now.since(self.since) < settings.retry
     }
 
     pub(super) fn ask_to_seal(
@@ -174,7 +191,8 @@ impl Work {
         let counted = self.reports.iter().filter(|(member, _)| counts(member));
         let (greatest, _) = counted.max_by_key(|(member, report)| {
             let preferred = std::cmp::Reverse(rank(member));
-            (by(report), in_reach(member), preferred)
+            let is_named = self.to == Some(**member);
+            (by(report), in_reach(member), is_named, preferred)
         })?;
         in_reach(greatest).then_some(*greatest)
     }
@@ -264,7 +282,13 @@ impl Work {
     }
 
     /// The end of the change. Who has died since it matched is left out.
-    pub(super) fn activation(&self, slot: Slot, primary: Member, look: &Look<'_>) -> ActivateSlot {
+    pub(super) fn activation(
+        &self,
+        slot: Slot,
+        placement: &Placement,
+        primary: Member,
+        look: &Look<'_>,
+    ) -> ActivateSlot {
         let matched: Vec<Member> = match &self.phase {
             Phase::Reconciling { matched, .. } => matched
                 .iter()
@@ -273,11 +297,14 @@ impl Work {
                 .collect(),
             _ => Vec::new(),
         };
-        let others = self
-            .reports
-            .keys()
-            .filter(|member| !matched.contains(member));
-        let learners = others.copied().collect();
+        // Who held the slot keeps its place, be it away or started anew.
+        let known = placement.staying().chain(self.reports.keys());
+        let mut learners: Vec<Member> = Vec::new();
+        for member in known {
+            if !matched.contains(member) && !learners.contains(member) {
+                learners.push(*member);
+            }
+        }
         ActivateSlot {
             slot,
             epoch: self.epoch,
