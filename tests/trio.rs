@@ -21,7 +21,7 @@ const PEER_PORT: u16 = 16379;
 const ADMIN_PORT: u16 = 9121;
 
 /// One cluster at a time: what is measured is how long each takes, not how they share a machine.
-static TURN: Mutex<()> = Mutex::new(());
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
 
 /// Three nodes.
 pub struct Trio {

@@ -6,9 +6,11 @@
 
 mod benchmark;
 mod client;
+mod growth;
 mod load;
 mod on_loss;
 mod probe;
+mod roamer;
 mod transactions;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ pub mod member;
 #[cfg(feature = "net")]
 pub mod membership;
 pub mod metadata;
+pub mod movement;
 pub mod node_info;
 pub mod placement;
 pub mod replication;

@@ -7,7 +7,7 @@
 //! be needed until all have flushed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,7 +54,12 @@ impl Phase {
 #[derive(Default)]
 pub struct Departures {
     known: Mutex<Known>,
+    /// Who else wants to know who is about to stop.
+    hears: OnceLock<OnNews>,
 }
+
+/// Hears of the members that are about to stop, whenever they are others than before.
+pub(crate) type OnNews = Box<dyn Fn(&BTreeSet<Member>) + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -65,6 +70,14 @@ struct Known {
 }
 
 impl Departures {
+    /// From now on this hears who is about to stop.
+    ///
+    /// # Panics
+    /// If somebody hears it already.
+    pub(crate) fn on_news(&self, hear: OnNews) {
+        assert!(self.hears.set(hear).is_ok(), "one hears of departures");
+    }
+
     /// Whether this node is not about to stop.
     ///
     /// # Errors
@@ -101,6 +114,9 @@ fn tell_modes(node: &Node, known: &Known) {
     if known.own != Phase::Stays {
         departing.insert(node.slots.replicas().me());
     }
+    if let Some(hear) = node.departures.hears.get() {
+        hear(&departing);
+    }
     node.modes.departing(departing);
 }
 
@@ -136,13 +152,15 @@ impl Known {
 pub async fn depart(node: &Arc<Node>, patience: Duration) {
     let until = Instant::now() + patience;
     enter(node, Phase::Flushes);
-    if !node.modes.has_databases() {
-        return;
-    }
     let heard = tell(node, until).await;
-    flush_own(node, until).await;
+    if node.modes.has_databases() {
+        flush_own(node, until).await;
+        if heard {
+            flush_endangered(node, until).await;
+        }
+    }
     if heard {
-        flush_endangered(node, until).await;
+        hand_over(node, until).await;
     }
     enter(node, Phase::Done);
     while tell(node, until).await && needs_others(node) && !left(until).is_zero() {
@@ -165,6 +183,33 @@ fn needs_others(node: &Node) -> bool {
     let known = node.departures.known.lock();
     let mut phases = known.others.values().map(|(_, phase)| *phase);
     phases.any(|phase| phase == Some(Phase::Flushes))
+}
+
+/// Waits until others lead what this node has led: whoever leads the metadata group has heard that
+/// it stops, and sees to it. What nobody else could lead is not waited for.
+async fn hand_over(node: &Node, until: Instant) {
+    let me = node.slots.replicas().me();
+    let led = || {
+        let departing: BTreeSet<Member> = node.departures.known.lock().departing().collect();
+        let map = node.topology.map();
+        let led = map.placements().filter(|(_, placement)| {
+            let stays = |member: &Member| *member != me && !departing.contains(member);
+            placement.primary == Some(me) && placement.in_sync.iter().any(stays)
+        });
+        led.count()
+    };
+    let slots = led();
+    if slots == 0 {
+        return;
+    }
+    tracing::info!(slots, "handing over what this node leads");
+    while led() > 0 && !left(until).is_zero() {
+        sleep(ASK_EVERY.min(left(until))).await;
+    }
+    match led() {
+        0 => tracing::info!(slots, "handed over"),
+        slots => tracing::warn!(slots, "not handed over in time"),
+    }
 }
 
 /// Says to all others how far this node is, and hears how far they are. Nobody counts on those

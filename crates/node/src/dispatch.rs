@@ -276,7 +276,8 @@ pub(crate) fn run_keyed(
             let full = replies.gather.wait_for_modes(at, later);
             Ok(if full { Next::Settle } else { Next::Go })
         }
-        Ran::Not(Route::Forward(_) | Route::TryAgain) if session.any_port() => {
+        // A slot gets a primary again soon, and its clients wait for that on both ports.
+        Ran::Not(Route::Forward(_) | Route::TryAgain) => {
             Ok(post(session, slot, command, request, replies))
         }
         Ran::Not(route) => Err(elsewhere(session, route)),

@@ -116,6 +116,9 @@ pub(crate) fn execute(
         if command.has(flag::DENY_OOM) {
             take_room(node, words_growth(args))?;
         }
+        if write && node.slots.lock(slot).yields(clock::now()) {
+            return Ok(Ran::Not(Route::TryAgain));
+        }
         // It follows the one before it, wherever that one goes.
         return hand_over(asker, slot, (command, handler), args);
     }
@@ -129,6 +132,10 @@ pub(crate) fn execute(
         fits_in_message(args.words(), message_bytes_max)?;
     }
     let modes = needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
+    if leads && (write || modes) && locked.yields(now) {
+        // Whoever leads the slot next takes it.
+        return Ok(Ran::Not(Route::TryAgain));
+    }
     if modes && !leads {
         // A copy does not ask databases.
         let way = Way {

@@ -189,6 +189,16 @@ fn start(driver: &Arc<Driver<SlotTable, Token>>, node: &Arc<Node>, fails: mpsc::
     driver.on_turns(Box::new(move |turns| {
         hears.upgrade().inspect(|node| node.modes.turned(turns));
     }));
+    let knows = Arc::downgrade(node);
+    driver.on_yield(Box::new(move |slot| {
+        knows.upgrade().is_some_and(|node| node.modes.is_busy(slot))
+    }));
+    let tells = Arc::downgrade(driver);
+    node.departures.on_news(Box::new(move |members| {
+        tells
+            .upgrade()
+            .inspect(|driver| driver.set_departing(members.clone()));
+    }));
     let knows = Arc::clone(node);
     driver.start(move |state| {
         knows.store.key(state.hash_seed());
@@ -465,6 +475,8 @@ fn replication_settings(settings: &Settings) -> replication::Settings {
         backlog_total_bytes_max: limits.backlog_total_bytes_max.as_usize(),
         queue_bytes_max: limits.peer_queue_bytes_max.as_usize(),
         copy_window_bytes: limits.copy_window_bytes.as_usize(),
+        copy_bytes_per_second: settings.balance.copy_bytes_per_second.as_usize(),
+        yield_for: settings.balance.hand_over_timeout.0,
         ..replication::Settings::default()
     }
 }
@@ -476,8 +488,10 @@ fn driver_settings(settings: &Settings) -> DriverSettings {
         coordinate: Duration::from_millis(50),
         group_lease: settings.metadata.lease.0,
         silence: settings.timings.silence.0,
-        failover: settings
-            .failover
-            .settings(&settings.timings, &settings.metadata),
+        failover: settings.failover.settings(
+            &settings.timings,
+            &settings.metadata,
+            &settings.balance,
+        ),
     }
 }

@@ -36,6 +36,7 @@ impl Slots {
             in_sync: vec![me],
             write_quorum: 1,
             learners: Vec::new(),
+            leaving: Vec::new(),
         });
         replicas.extend_group_lease(Time::MAX);
         let placements = Slot::all().map(|slot| (slot, Arc::clone(&placement)));

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use self::changes::Changes;
 use crate::metadata::{Applied, Entry, State};
 use crate::replication::{
-    Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Token, Turn,
+    Busy, Coordinator, Direction, FailoverSettings, Liveness, Out, Outcome, Replicas, Table, Token,
+    Turn,
 };
 use crate::transport::{BoxFuture, Links};
 use crate::{Member, clock, ring};
@@ -173,6 +174,15 @@ impl<T: Table, K: Waiting> Driver<T, K> {
     /// If somebody hears it already.
     pub fn on_turns(&self, hear: OnTurns) {
         assert!(self.turns.set(hear).is_ok(), "turns are heard by one");
+    }
+
+    /// A slot is handed over when nothing is under way in it: this says, under the slot's lock,
+    /// whether something is that the replication does not know of.
+    ///
+    /// # Panics
+    /// If somebody says so already.
+    pub fn on_yield(&self, busy: Busy) {
+        self.replicas.on_yield(busy);
     }
 
     /// These members are about to stop: what they lead is handed over.

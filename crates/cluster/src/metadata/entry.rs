@@ -77,6 +77,12 @@ impl Entry {
         entries
     }
 
+    /// Entries that say who is to lead these slots.
+    #[must_use]
+    pub fn transfers(slots: Vec<TransferSlot>) -> Vec<Entry> {
+        Entry::of_slots(Entry::Transfer, slots)
+    }
+
     /// How many slots it names.
     #[must_use]
     pub fn slots(&self) -> usize {

@@ -73,13 +73,14 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
     let able = state
         .nodes()
         .iter()
-        .filter(|(node, known)| !known.stopped && is_here(node))
+        .filter(|(node, known)| !known.stopped && !known.drains && is_here(node))
         .map(|(node, known)| (*node, known.info.zone.clone()))
         .collect();
     let now = clock::now();
     silent.retain(|node, _| !is_here(node));
     let gone = |node: &NodeId| {
-        let stopped = state.nodes().get(node).is_none_or(|known| known.stopped);
+        let known = state.nodes().get(node);
+        let stopped = known.is_none_or(|known| known.stopped || known.drains);
         let since = (!is_here(node)).then(|| *silent.entry(*node).or_insert(now));
         stopped || since.is_some_and(|since| now.since(since) >= inner.settings.voter_grace)
     };

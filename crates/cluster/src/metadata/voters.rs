@@ -21,9 +21,10 @@ pub(super) struct Group {
     pub(super) voters: BTreeSet<NodeId>,
     /// Nodes that learn the log; `true` for those that are up to date.
     pub(super) learners: BTreeMap<NodeId, bool>,
-    /// Nodes that could vote, with their zones: registered, not stopped, and heard of lately.
+    /// Nodes that could vote, with their zones: registered, not stopped, not to be emptied, and heard
+    /// of lately.
     pub(super) able: BTreeMap<NodeId, String>,
-    /// Voters that have been silent for long, or are stopped or forgotten.
+    /// Voters that have been silent for long, are stopped or forgotten, or are to hold nothing.
     pub(super) gone: BTreeSet<NodeId>,
     /// The voters of a change that an earlier leader has begun and not finished.
     pub(super) unfinished: Option<BTreeSet<NodeId>>,
@@ -46,8 +47,9 @@ pub(super) fn first(nodes: &BTreeMap<NodeId, String>) -> BTreeSet<NodeId> {
     chosen
 }
 
-/// The next step, if one is due. Voters that are here stay; one that is gone makes place only when
-/// another node has its log, so that the group never gets smaller.
+/// The next step, if one is due. Voters that are here stay; one that is gone makes place when
+/// another node has its log, or where there are enough without it: a group of three or more that
+/// counts on those who are gone bears less than one without them.
 pub(super) fn next_step(group: &Group) -> Option<Step> {
     // Until it is done the group needs majorities of the old voters and of the new ones.
     if let Some(voters) = &group.unfinished {
@@ -85,6 +87,12 @@ pub(super) fn next_step(group: &Group) -> Option<Step> {
         if !learning {
             return best(&candidates, &staying).map(Step::Learn);
         }
+    }
+    let is_gone = |node: &NodeId| group.gone.contains(node);
+    if lacking == 0 && staying.len() >= 3 && group.voters.iter().any(is_gone) {
+        let zone = |node: &NodeId| group.able.get(node).cloned().unwrap_or_default();
+        let zones = staying.iter().map(|node| (*node, zone(node))).collect();
+        return Some(Step::Vote(first(&zones)));
     }
     let useless = |node: &&NodeId| lacking == 0 || !group.able.contains_key(node);
     group
@@ -170,6 +178,24 @@ mod tests {
         assert_eq!(next_step(&group), Some(Step::Learn(id(4))));
         group.learners.insert(id(4), true);
         assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 4]))));
+    }
+
+    #[test]
+    fn those_who_are_gone_are_not_counted_on_where_enough_are_left() {
+        let mut group = Group {
+            voters: ids(&[1, 2, 3, 4, 5]),
+            able: in_one_zone(&[1, 2, 3, 4]),
+            gone: ids(&[5]),
+            ..Group::default()
+        };
+        // Four bear no more than three do.
+        let Some(Step::Vote(voters)) = next_step(&group) else {
+            panic!("one is gone")
+        };
+        assert_eq!((voters.len(), voters.contains(&id(5))), (3, false));
+        group.able = in_one_zone(&[1, 2, 3]);
+        group.gone = ids(&[4, 5]);
+        assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 3]))));
     }
 
     #[test]

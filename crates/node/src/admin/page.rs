@@ -113,10 +113,10 @@ fn row(node: &NodeStatus) -> String {
         node.port,
         escaped(&node.zone),
         node.metadata.as_deref().unwrap_or("?"),
-        node.standing.name(),
+        node.state(),
         node.led,
         node.copies,
-        node.learning + node.lost,
+        node.learning + node.moving + node.lost,
     )
 }
 

@@ -1,6 +1,8 @@
 //! `quorate cluster`: look at a cluster and operate it, from any of its nodes.
 
 mod client;
+mod movement;
+mod progress;
 mod status;
 mod table;
 
@@ -19,6 +21,10 @@ pub(super) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Status(status::Arguments),
+    Balance(movement::Balance),
+    Drain(movement::Drain),
+    Transfer(movement::Transfer),
+    Forget(movement::Forget),
 }
 
 /// How to reach a node.
@@ -52,5 +58,9 @@ impl Target {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Status(arguments) => status::run(arguments),
+        Command::Balance(arguments) => movement::balance(arguments),
+        Command::Drain(arguments) => movement::drain(arguments),
+        Command::Transfer(arguments) => movement::transfer(arguments),
+        Command::Forget(arguments) => movement::forget(arguments),
     }
 }

@@ -16,7 +16,7 @@ use toml_edit::Document;
 
 pub use error::{ConfigError, Origin};
 pub use settings::{
-    Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers, Settings,
+    Balance, Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers, Settings,
     Timings,
 };
 pub use values::{ClientShare, EvictionPolicy, LogFilter, LogFormat, Seeds};

@@ -1,6 +1,7 @@
 //! The settings of a process, with their defaults. `deploy/quorate.toml` explains each of them to
 //! whoever runs a node; a test keeps it equal to this file.
 
+mod balance;
 mod failover;
 mod gossip;
 mod memory;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{self, LogFilter, LogFormat, Seeds};
 
+pub use balance::Balance;
 pub use failover::Failover;
 pub use gossip::Gossip;
 pub use memory::Memory;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub metadata: Metadata,
     /// How a slot gets another primary.
     pub failover: Failover,
+    /// How slots move so that every node has its share.
+    pub balance: Balance,
     /// What the process says of itself.
     pub log: Log,
     /// The databases of record, by name.

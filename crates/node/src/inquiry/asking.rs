@@ -153,6 +153,18 @@ impl Asker {
         self.cover_some(&Question::Flush(None), pending, take).await
     }
 
+    /// How many bytes these slots take together.
+    pub(crate) async fn bytes(&self, slots: &BTreeSet<Slot>) -> Result<u64, CommandError> {
+        let pending = slots.iter().map(|slot| (*slot, 0)).collect();
+        let mut bytes = 0;
+        let take = |parts: Vec<Part>| {
+            bytes += parts.iter().map(|part| part.count).sum::<u64>();
+            Ok(())
+        };
+        self.cover_some(&Question::Bytes, pending, take).await?;
+        Ok(bytes)
+    }
+
     async fn cover_some(
         &self,
         question: &Question,

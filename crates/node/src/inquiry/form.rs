@@ -35,6 +35,7 @@ pub(super) fn encode(left: Duration, question: &Question, wanted: &[Wanted]) -> 
             put_text(name.as_ref(), &mut out);
         }
         Question::Copies => out.put_u8(5),
+        Question::Bytes => out.put_u8(6),
         Question::Walk(walk) => {
             out.put_u8(3);
             out.put_u32(walk.count);
@@ -77,6 +78,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Asked> {
         }),
         4 => Question::Flush(get_text(&mut rest)?),
         5 => Question::Copies,
+        6 => Question::Bytes,
         _ => return None,
     };
     let first = rest.try_get_u16().ok()?;
@@ -211,6 +213,7 @@ mod tests {
         let questions = [
             (Question::Count, all),
             (Question::Sample, vec![(slot(16_383), 0)]),
+            (Question::Bytes, vec![(slot(1), 0)]),
             (Question::Empty, Vec::new()),
             (Question::Walk(walk), some.clone()),
             (Question::Copies, some),

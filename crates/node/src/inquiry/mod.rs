@@ -24,6 +24,8 @@ use crate::store::{Entry, Kind};
 pub(crate) enum Question {
     /// How many keys each has.
     Count,
+    /// How many bytes each takes.
+    Bytes,
     /// How many keys each has, and any key of any of them.
     Sample,
     /// That they be emptied.
@@ -78,7 +80,7 @@ pub(crate) type Wanted = (Slot, u64);
 pub(crate) struct Part {
     pub(crate) slot: Slot,
     pub(crate) end: End,
-    /// The keys it has, or the entries that a walk has looked at, or the keys that were flushed,
+    /// The keys it has, or its bytes, or the entries that a walk has looked at, or the keys that were flushed,
     /// or the copies that hold a record.
     pub(crate) count: u64,
     /// Keys; of a flush: why a database refuses one, if it does.

@@ -69,7 +69,8 @@ pub(crate) async fn share(
         steps: 0,
     };
     let mut parts = match question {
-        Question::Count => share.counts(wanted).await,
+        Question::Count => share.counts(wanted, keys_of).await,
+        Question::Bytes => share.counts(wanted, |table| table.bytes() as u64).await,
         Question::Sample => share.samples(wanted).await,
         Question::Empty => share.empties(wanted, timeouts.write).await,
         Question::Flush(name) => flushes(node, name.as_ref(), wanted, timeouts.read).await,
@@ -94,6 +95,10 @@ pub(crate) async fn share(
     parts
 }
 
+fn keys_of(table: &SlotTable) -> u64 {
+    table.tally().keys as u64
+}
+
 struct Share<'a> {
     node: &'a Node,
     copies: bool,
@@ -103,12 +108,12 @@ struct Share<'a> {
 }
 
 impl Share<'_> {
-    async fn counts(&mut self, wanted: &[Wanted]) -> Vec<Part> {
+    async fn counts(&mut self, wanted: &[Wanted], of: fn(&SlotTable) -> u64) -> Vec<Part> {
         let mut parts = Vec::with_capacity(wanted.len());
         for &(slot, _) in wanted {
-            let keys = self.read(slot, |table| table.tally().keys as u64);
-            let mut part = Part::new(slot, end(keys.map(|_| ())));
-            part.count = keys.unwrap_or(0);
+            let count = self.read(slot, of);
+            let mut part = Part::new(slot, end(count.map(|_| ())));
+            part.count = count.unwrap_or(0);
             parts.push(part);
             self.did(1).await;
         }
@@ -117,7 +122,7 @@ impl Share<'_> {
 
     /// Each key is as likely as any other, about: the slot is drawn by how many keys it has.
     async fn samples(&mut self, wanted: &[Wanted]) -> Vec<Part> {
-        let mut parts = self.counts(wanted).await;
+        let mut parts = self.counts(wanted, keys_of).await;
         let keys: u64 = parts.iter().map(|part| part.count).sum();
         if keys == 0 {
             return parts;

@@ -99,10 +99,10 @@ impl Deferred {
             Some(reply) => reply
                 .map(Reply::Encoded)
                 .map_err(|error| told(self.command, error)),
-            None if client.any_port => {
-                forward(&node, self.slot, self.command, self.version, &self.request).await
-            }
-            None => Err(elsewhere(&node, self.slot, client.local)),
+            None => match elsewhere(&node, self.slot, &client) {
+                Some(moved) => Err(moved),
+                None => forward(&node, self.slot, self.command, self.version, &self.request).await,
+            },
         };
         // Nobody may wait for it.
         let _ = self.over.send(true);
@@ -138,14 +138,16 @@ fn said(
     Some(Err(error))
 }
 
-/// Where a client of the cluster port is sent.
-fn elsewhere(node: &Node, slot: Slot, local: SocketAddr) -> CommandError {
+/// Where a client of the cluster port is sent, if the slot has another primary already.
+fn elsewhere(node: &Node, slot: Slot, client: &Client) -> Option<CommandError> {
+    if client.any_port {
+        return None;
+    }
     let me = node.slots.replicas().me();
     let placement = Arc::clone(node.slots.lock(slot).placement());
-    let route = match route([slot], |_| &placement, Way::default(), true, false, &me) {
+    match route([slot], |_| &placement, Way::default(), true, false, &me) {
         // It is about to lead it, or about to hear who does.
-        Route::Local => Route::TryAgain,
-        route => route,
-    };
-    redirected(&node.topology, route, local)
+        Route::Local | Route::TryAgain => None,
+        route => Some(redirected(&node.topology, route, client.local)),
+    }
 }

@@ -43,13 +43,14 @@ pub(super) struct Errand {
 }
 
 /// A place among the commands under way.
-pub(super) struct Place(Arc<Node>);
+pub(super) struct Place(Arc<Node>, Slot);
 
 impl Place {
-    fn take(node: &Arc<Node>) -> Result<Place, CommandError> {
+    fn take(node: &Arc<Node>, slot: Slot) -> Result<Place, CommandError> {
         let most = node.settings.limits.database_waiting_max;
         if node.modes.under_way.fetch_add(1, Ordering::Relaxed) < most {
-            return Ok(Place(Arc::clone(node)));
+            node.modes.in_slots.0[slot.index()].fetch_add(1, Ordering::AcqRel);
+            return Ok(Place(Arc::clone(node), slot));
         }
         node.modes.under_way.fetch_sub(1, Ordering::Relaxed);
         node.stats.reached(Limit::Database);
@@ -59,6 +60,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.0.modes.in_slots.0[self.1.index()].fetch_sub(1, Ordering::AcqRel);
         self.0.modes.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -76,7 +78,7 @@ pub(crate) fn defer(
     args: &Args<'_>,
     version: RespVersion,
 ) -> Result<Deferred, CommandError> {
-    let place = Place::take(node)?;
+    let place = Place::take(node, slot)?;
     let (buffer, spans) = args.words();
     let words: Vec<&[u8]> = spans.iter().map(|span| span.of(buffer)).collect();
     let request = Arc::new(RequestBuf::of(&words));

@@ -16,14 +16,14 @@ mod thread;
 mod uses;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use cluster::replication::Turn;
-use cluster::{Member, Slot, clock};
+use cluster::{Member, SLOTS, Slot, clock};
 use parking_lot::Mutex;
 use routing::keyspace::{Ack, Document, Keyspaces, Mode};
 use routing::{Flushed, HeldLines};
@@ -57,7 +57,18 @@ pub struct Modes {
     jobs: OnceLock<mpsc::UnboundedSender<Job>>,
     /// Commands that were handed over and are not answered yet.
     under_way: AtomicUsize,
+    /// The same by slot.
+    in_slots: InSlots,
     stores: Mutex<stores::States>,
+}
+
+/// A number for each slot.
+struct InSlots(Box<[AtomicU32]>);
+
+impl Default for InSlots {
+    fn default() -> InSlots {
+        InSlots((0..SLOTS).map(|_| AtomicU32::new(0)).collect())
+    }
 }
 
 /// Something for the thread of the cache modes to do.
@@ -174,6 +185,11 @@ impl Modes {
         } else {
             Err(troubles.join("; "))
         }
+    }
+
+    /// Whether a command on the slot is under way.
+    pub(crate) fn is_busy(&self, slot: Slot) -> bool {
+        self.in_slots.0[slot.index()].load(Ordering::Acquire) > 0
     }
 
     /// Whether any keyspace has a database.

@@ -51,6 +51,8 @@ pub struct Share {
     pub copies: u16,
     /// Slots of which it is being given a copy.
     pub learning: u16,
+    /// Slots of which it is being given the copy of another node, which is in sync until then.
+    pub moving: u16,
     /// Slots that name an earlier start of it, whose data is gone.
     pub lost: u16,
     /// The greatest epoch in which it leads a slot.
@@ -161,7 +163,13 @@ impl Layout {
             self.share(map, member, |share| share.copies += 1);
         }
         for member in &placement.learners {
-            self.share(map, member, |share| share.learning += 1);
+            self.share(map, member, |share| {
+                if placement.leaving.is_empty() {
+                    share.learning += 1;
+                } else {
+                    share.moving += 1;
+                }
+            });
         }
         if let Some(member) = primary {
             self.share(map, &member, |share| share.led += 1);

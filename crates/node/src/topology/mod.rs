@@ -4,6 +4,7 @@
 //! reached, who leads the metadata group) comes from the node's [`Surroundings`].
 
 pub mod layout;
+pub mod plan;
 pub mod status;
 
 use std::collections::BTreeSet;
@@ -167,7 +168,7 @@ impl Topology {
         };
         let liveness = self.known.get().map(|(_, around)| around.liveness(&member));
         match liveness.unwrap_or(Liveness::Unknown) {
-            Liveness::Up => Standing::Up,
+            Liveness::Up | Liveness::Departs => Standing::Up,
             Liveness::Unknown => Standing::Suspect,
             Liveness::Down => Standing::Down,
         }

@@ -72,6 +72,12 @@ pub struct NodeStatus {
     pub copies: u16,
     /// Slots of which it is being given a copy.
     pub learning: u16,
+    /// Slots of which it is being given the copy of another node.
+    #[serde(default)]
+    pub moving: u16,
+    /// Whether it is to give away all that it holds.
+    #[serde(default)]
+    pub drains: bool,
     /// Slots that name an earlier start of it, whose data is gone.
     pub lost: u16,
 }
@@ -81,6 +87,16 @@ const LOST: &str = "may have lost acknowledged writes with their copies, and wai
                     on-loss accept` lets them go on without";
 
 impl NodeStatus {
+    /// Whether it can be reached, or what else is to be said of it.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.drains && self.is_up() {
+            "drains"
+        } else {
+            self.standing.name()
+        }
+    }
+
     /// Whether it can be reached.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -167,6 +183,8 @@ impl ClusterStatus {
                 led: share.led,
                 copies: share.copies,
                 learning: share.learning,
+                moving: share.moving,
+                drains: record.drains,
                 lost: share.lost,
             }
         });

@@ -191,8 +191,9 @@ fn admit(
     if let Some(slot) = slot {
         match leads_to(session, slot, command.has(flag::WRITE)) {
             Route::Local | Route::LocalReplica => {}
-            // On the any port the transaction goes where its slot is, as a whole.
-            Route::Forward(_) | Route::TryAgain | Route::Down if session.any_port() => {}
+            // The transaction goes where its slot is, or will be soon, as a whole.
+            Route::Forward(_) | Route::TryAgain => {}
+            Route::Down if session.any_port() => {}
             route => return Err(elsewhere(session, route)),
         }
     }

@@ -161,7 +161,7 @@ pub(crate) fn watch(
                 replies.gather.wait_for_modes(replies.out.len(), later);
                 return Ok(Next::Settle);
             }
-            Ran::Not(Route::Forward(_) | Route::TryAgain) if session.any_port() => {}
+            Ran::Not(Route::Forward(_) | Route::TryAgain) => {}
             Ran::Not(route) => return Err(elsewhere(session, route)),
         }
     }

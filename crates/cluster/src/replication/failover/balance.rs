@@ -9,6 +9,10 @@ use crate::metadata::entry::LearnersSlot;
 use crate::ring::Balance;
 use crate::{Member, NodeId, Placement, Slot, Time};
 
+/// What a node leads that is about to stop goes so many times as fast as what only moves: nobody
+/// knows how long it will still be there.
+const HAND_OVER: usize = 8;
+
 /// What the balancer knows from one look to the next.
 #[derive(Debug, Default)]
 pub(super) struct Balancer {
@@ -112,6 +116,9 @@ impl Coordinator {
             let Some(primary) = placement.primary.filter(|primary| look.departs(primary)) else {
                 continue;
             };
+            if self.transfers.len() + self.work.len() >= HAND_OVER * self.settings.transfers_max {
+                return false;
+            }
             let balance = balance.get_or_insert_with(|| self.loads(look));
             if let Some(to) = successor(balance, placement, &primary, true, look) {
                 balance.primary_moves(primary.node, to.node);

@@ -45,6 +45,7 @@ fn slots(node: &Node, out: &mut Exposition) {
     .of(&[("role", "primary")], share.led.into())
     .of(&[("role", "copy")], share.copies.into())
     .of(&[("role", "learner")], share.learning.into())
+    .of(&[("role", "moving")], share.moving.into())
     .of(&[("role", "lost")], share.lost.into());
     let counts = layout.counts();
     out.gauge(

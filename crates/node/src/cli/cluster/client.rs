@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 
-/// How long a node may take for everything that it is asked.
+/// How long a node may take for each thing that it is asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest reply that is read: many times the state of the largest cluster.
 const REPLY_BYTES_MAX: usize = 64 << 20;
@@ -29,15 +29,11 @@ impl Client {
     /// Connects, and logs in if there is a password. The error says what went wrong where.
     pub(super) fn connect(address: &str, account: &Account) -> Result<Client, String> {
         let failed = |error| format!("nothing answers at {address}: {error}");
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a command line has a clock of its own"
-        )]
-        let until = Instant::now() + PATIENCE;
         let mut last = None;
         for resolved in address.to_socket_addrs().map_err(failed)? {
             match TcpStream::connect_timeout(&resolved, PATIENCE) {
                 Ok(stream) => {
+                    let until = until();
                     let mut client = Client { stream, until };
                     client
                         .log_in(account)
@@ -62,6 +58,7 @@ impl Client {
 
     /// Sends a request and returns its reply, if that is a text.
     pub(super) fn ask(&mut self, words: &[&str]) -> Result<Vec<u8>, String> {
+        self.until = until();
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
@@ -110,6 +107,15 @@ impl Client {
             }
         }
     }
+}
+
+/// Until when a node may take from now on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command line has a clock of its own"
+)]
+fn until() -> Instant {
+    Instant::now() + PATIENCE
 }
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn ask(address: &str, account: &Account) -> Result<ClusterStatus, String> {
     let mut client = Client::connect(address, account)?;
+    ask_client(&mut client, address)
+}
+
+/// What the node at this address, to which there is a connection, knows of the cluster.
+pub(super) fn ask_client(client: &mut Client, address: &str) -> Result<ClusterStatus, String> {
     let said = client.ask(&["CLUSTER", "STATUS"]).map_err(|error| {
         let hint = if error.contains("cluster support disabled") {
             "; that is its port for plain clients, not its cluster port"
@@ -181,10 +186,10 @@ impl Survey {
                     node.zone.clone()
                 },
                 node.metadata.clone().unwrap_or_else(unknown),
-                node.standing.name().to_owned(),
+                node.state().to_owned(),
                 node.led.to_string(),
                 node.copies.to_string(),
-                (node.learning + node.lost).to_string(),
+                (node.learning + node.moving + node.lost).to_string(),
                 usage.map_or_else(unknown, |usage| usage.keys.to_string()),
                 usage.map_or_else(unknown, |usage| human(usage.memory_bytes)),
             ]
@@ -207,7 +212,8 @@ fn learn_roles(cluster: &mut ClusterStatus, other: &ClusterStatus) {
     }
 }
 
-fn address(node: &NodeStatus) -> String {
+/// The address of its cluster port.
+pub(super) fn address(node: &NodeStatus) -> String {
     if node.host.contains(':') {
         format!("[{}]:{}", node.host, node.port)
     } else {
@@ -236,6 +242,8 @@ mod tests {
             led: 8192,
             copies: 8192,
             learning: 0,
+            moving: 0,
+            drains: false,
             lost: 0,
         }
     }

@@ -20,6 +20,7 @@
 //!
 //! Slots without a primary are in none of them, and `cluster_state` is `fail` meanwhile.
 
+mod movement;
 mod nodes;
 mod slots;
 
@@ -35,6 +36,8 @@ use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::{Entry, Kind};
 use crate::topology::status::ClusterStatus;
+
+pub(crate) use movement::{balance, drain, forget, plan, transfer};
 
 type Answered<'a> = Result<Answer<'a>, CommandError>;
 

@@ -3,7 +3,7 @@
 use routing::quantity::{Size, Span};
 
 use super::{Checked, against, at_least, within};
-use crate::config::settings::{Failover, Gossip, Metadata, Peers, Settings};
+use crate::config::settings::{Balance, Failover, Gossip, Metadata, Peers, Settings};
 
 const MINUTE: Span = Span::from_secs(60);
 const HOUR: Span = Span::from_secs(3_600);
@@ -14,6 +14,7 @@ pub(super) fn check(settings: &Settings) -> Checked {
     gossip(&settings.gossip)?;
     metadata(&settings.metadata)?;
     failover(&settings.failover, ("timings.silence", silence))?;
+    balance(&settings.balance)?;
     progress(settings)?;
     peers(&settings.peers, ("timings.heartbeat", heartbeat))
 }
@@ -97,12 +98,29 @@ fn failover(failover: &Failover, silence: (&'static str, Span)) -> Checked {
     at_least(replace, silence)
 }
 
+fn balance(balance: &Balance) -> Checked {
+    let hand_over = ("balance.hand_over_timeout", balance.hand_over_timeout);
+    spans(&[
+        (("balance.delay", balance.delay), HOUR),
+        (hand_over, MINUTE),
+    ])?;
+    within("balance.moves_max", balance.moves_max, 1..=16_384)?;
+    within("balance.transfers_max", balance.transfers_max, 1..=16_384)?;
+    let rate = balance.copy_bytes_per_second;
+    let rates = Size(64 << 10)..=Size(1 << 40);
+    if rate == Size(0) {
+        return Ok(());
+    }
+    within("balance.copy_bytes_per_second", rate, rates)
+}
+
 /// A change of primary ends when the old one's leases are over and its grace is, with no progress
 /// to be seen before: one that began anew sooner would never end.
 fn progress(settings: &Settings) -> Checked {
-    let failover = settings
-        .failover
-        .settings(&settings.timings, &settings.metadata);
+    let failover =
+        settings
+            .failover
+            .settings(&settings.timings, &settings.metadata, &settings.balance);
     let least = failover.lease + failover.grace;
     if failover.progress > least {
         return Ok(());

@@ -4,7 +4,7 @@ use cluster::replication::FailoverSettings;
 use routing::quantity::Span;
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, Timings};
+use super::{Balance, Metadata, Timings};
 
 /// The spans of a change of primary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,12 @@ impl Failover {
     /// different machines do not run at quite the same rate: whoever waits for another's lease to
     /// end waits a twentieth longer.
     #[must_use]
-    pub fn settings(&self, timings: &Timings, metadata: &Metadata) -> FailoverSettings {
+    pub fn settings(
+        &self,
+        timings: &Timings,
+        metadata: &Metadata,
+        balance: &Balance,
+    ) -> FailoverSettings {
         let (lease, group_lease) = (timings.lease.0, metadata.lease.0);
         FailoverSettings {
             lease: lease + lease / 20,
@@ -50,6 +55,10 @@ impl Failover {
             progress: self.progress_timeout.0,
             grace: self.grace.0,
             replace_after: self.replace_after.0,
+            balance_delay: balance.delay.0,
+            moves_max: balance.moves_max,
+            transfers_max: balance.transfers_max,
+            yield_timeout: balance.hand_over_timeout.0,
             ..FailoverSettings::default()
         }
     }

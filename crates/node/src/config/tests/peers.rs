@@ -128,9 +128,10 @@ fn the_spans_between_nodes_are_those_of_the_code_until_somebody_sets_them() {
     let text =
         "[timings]\nlease = \"1s\"\n[metadata]\nlease = \"4s\"\n[failover]\ngrace = \"1s\"\n";
     let settings = from_file(text).unwrap();
-    let failover = settings
-        .failover
-        .settings(&settings.timings, &settings.metadata);
+    let failover =
+        settings
+            .failover
+            .settings(&settings.timings, &settings.metadata, &settings.balance);
     let millis =
         [failover.lease, failover.group_lease, failover.grace].map(|span| span.as_millis());
     assert_eq!(millis, [1_050, 4_200, 1_000]);
