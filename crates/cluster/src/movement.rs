@@ -112,11 +112,15 @@ impl Movement {
     }
 
     fn even_primaries(&mut self, balance: &mut Balance) {
-        for _ in 0..ROUNDS_MAX {
+        // First those that cannot stay where they are: what they fill up others leave alone.
+        for first in std::iter::once(true).chain([false; ROUNDS_MAX]) {
             let before = self.primaries.len();
             for (slot, (holders, primary)) in Slot::all().zip(&mut self.placed) {
                 let Some(from) = *primary else { continue };
                 let must_go = !holders.contains(&from);
+                if first && !must_go {
+                    continue;
+                }
                 let others = holders.iter().copied();
                 let Some(to) = balance.successor(&from, must_go, others) else {
                     continue;
@@ -126,7 +130,7 @@ impl Movement {
                 let from = Some(from);
                 self.primaries.push(Move { slot, from, to });
             }
-            if self.primaries.len() == before {
+            if self.primaries.len() == before && !first {
                 return;
             }
         }

@@ -58,8 +58,13 @@ impl Draft {
     /// What is to move in this state of the cluster.
     #[must_use]
     pub fn of(state: &State, is_up: impl Fn(&NodeId) -> bool) -> Draft {
-        let counts = |node: &NodeId| is_up(node) || !state.nodes()[node].stopped;
-        let found = movement(state, counts);
+        // One that is away keeps its place for a while, and is counted on as long as it has one.
+        let placements = state.placements();
+        let named: BTreeSet<NodeId> = placements
+            .flat_map(|(_, of)| of.in_sync.iter().chain(&of.learners))
+            .map(|member| member.node)
+            .collect();
+        let found = movement(state, |node| is_up(node) || named.contains(node));
         let copied: BTreeSet<Slot> = found.copies.iter().map(|one| one.slot).collect();
         let mut nodes = planned_nodes(state);
         for (holders, primary) in &found.placed {

@@ -185,9 +185,15 @@ impl Coordinator {
         let mut balance = Balance::new(&nodes, slots, look.copies());
         for (slot, placement) in look.state.placements() {
             holders(placement).for_each(|node| balance.holds(node));
+            let primary = placement.primary;
             let led = match self.transfers.get(&slot) {
                 Some(transfer) => Some(transfer.to()),
-                None => placement.primary,
+                // It goes to whoever takes the copy, most likely.
+                None if primary.is_some_and(|one| placement.leaving.contains(&one)) => {
+                    let taken = placement.learners.last();
+                    taken.or(placement.staying().last()).copied()
+                }
+                None => primary,
             };
             led.iter().for_each(|member| balance.leads(member.node));
         }
@@ -254,14 +260,18 @@ impl Coordinator {
     /// Primaries go where there are too few of them, and away from those that are to leave.
     fn move_primaries(&mut self, look: &Look<'_>, balance: &mut Balance) -> bool {
         let before = self.transfers.len();
-        for (slot, placement) in look.state.placements() {
+        let slots = look.state.placements();
+        let leaves = |of: &Placement| of.primary.is_some_and(|one| of.leaving.contains(&one));
+        // First those that cannot stay where they are: what they fill up others leave alone.
+        let (first, then): (Vec<_>, Vec<_>) = slots.partition(|(_, placement)| leaves(placement));
+        for (slot, placement) in first.into_iter().chain(then) {
             if !self.has_room_for_transfers() {
                 break;
             }
             let Some(primary) = placement.primary else {
                 continue;
             };
-            let leaves = placement.leaving.contains(&primary);
+            let leaves = leaves(placement);
             let is_ready = placement.staying().count() >= look.copies();
             let wished = look.state.transfers().get(&slot);
             let is_wished = |member: &Member| Some(&member.node) == wished;

@@ -50,7 +50,7 @@ pub(super) struct Balance {
 pub(super) struct Drain {
     /// The node: its id, the beginning of it, or its address
     #[arg(value_name = "NODE")]
-    node: String,
+    named: String,
     #[command(flatten)]
     options: Options,
     /// Let the node take its share again
@@ -79,7 +79,7 @@ pub(super) struct Transfer {
 pub(super) struct Forget {
     /// The node: its id, the beginning of it, or its address
     #[arg(value_name = "NODE")]
-    node: String,
+    named: String,
     #[command(flatten)]
     target: Target,
 }
@@ -125,7 +125,7 @@ pub(super) fn balance(arguments: &Balance) -> Result<(), Failure> {
 
 pub(super) fn drain(arguments: &Drain) -> Result<(), Failure> {
     let (mut client, status) = reach(&arguments.options.target)?;
-    let node = named(&status, &arguments.node)?;
+    let node = named(&status, &arguments.named)?;
     let (id, short) = (node.id.to_string(), node.id.short());
     let deed = if arguments.abort {
         Deed {
@@ -176,7 +176,7 @@ pub(super) fn transfer(arguments: &Transfer) -> Result<(), Failure> {
 
 pub(super) fn forget(arguments: &Forget) -> Result<(), Failure> {
     let (mut client, status) = reach(&arguments.target)?;
-    let node = named(&status, &arguments.node)?;
+    let node = named(&status, &arguments.named)?;
     let (id, short) = (node.id.to_string(), node.id.short());
     ask(&mut client, &words(&["CLUSTER", "FORGET", &id]))?;
     println!("Node {short} is forgotten.");
