@@ -16,8 +16,8 @@ use toml_edit::Document;
 
 pub use error::{ConfigError, Origin};
 pub use settings::{
-    Balance, Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers, Settings,
-    Timings,
+    Balance, Cluster, Failover, Gossip, Limits, Log, Memory, Metadata, Node, Packed, Peers,
+    Settings, Timings,
 };
 pub use values::{ClientShare, EvictionPolicy, LogFilter, LogFormat, Seeds};
 
