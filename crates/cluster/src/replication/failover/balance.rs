@@ -4,6 +4,7 @@
 //! Nothing is remembered of what is to move: it is found anew from what the placements say, so
 //! that whoever leads the metadata group next goes on with it.
 
+use super::work::Work;
 use super::{Coordinator, Look};
 use crate::metadata::entry::LearnersSlot;
 use crate::ring::Balance;
@@ -27,7 +28,10 @@ pub(super) struct Balancer {
 impl Coordinator {
     /// What is to move now. Returns whether nothing is left to move.
     pub(super) fn balance(&mut self, look: &Look<'_>, learners: &mut Vec<LearnersSlot>) -> bool {
-        let is_calm = self.work.is_empty() && learners.is_empty() && self.are_nodes_settled(look);
+        let is_planned = |work: &Work| work.to.is_some();
+        let is_calm = self.work.values().all(is_planned)
+            && learners.is_empty()
+            && self.are_nodes_settled(look);
         let wished = self.wished(look, learners);
         let departing = self.hand_over(look);
         if !look.state.balances() {
