@@ -11,7 +11,7 @@ use super::group::Inner;
 use super::raft::Voter;
 use super::voters::{self, Step};
 use super::{Entry, answer};
-use crate::{NodeId, Time, clock};
+use crate::{NodeId, Placement, Time, clock};
 
 /// How far behind a learner may be and still count as up to date.
 const LAG_MAX: u64 = 64;
@@ -80,7 +80,14 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
     silent.retain(|node, _| !is_here(node));
     let gone = |node: &NodeId| {
         let known = state.nodes().get(node);
-        let stopped = known.is_none_or(|known| known.stopped || known.drains);
+        // One that is to be emptied has its vote until it is: when the leader changes, no slot can
+        // get another primary for a while.
+        let is_empty = || {
+            state
+                .placements()
+                .all(|(_, placement)| !names(placement, node))
+        };
+        let stopped = known.is_none_or(|known| known.stopped || (known.drains && is_empty()));
         let since = (!is_here(node)).then(|| *silent.entry(*node).or_insert(now));
         stopped || since.is_some_and(|since| now.since(since) >= inner.settings.voter_grace)
     };
@@ -93,8 +100,15 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
         learners,
         able,
         gone,
+        leader: Some(inner.me.node),
         unfinished,
     }
+}
+
+/// Whether the node holds the slot, or is about to.
+fn names(placement: &Placement, node: &NodeId) -> bool {
+    let mut members = placement.in_sync.iter().chain(&placement.learners);
+    members.any(|member| member.node == *node)
 }
 
 async fn change(

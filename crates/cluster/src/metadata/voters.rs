@@ -21,11 +21,13 @@ pub(super) struct Group {
     pub(super) voters: BTreeSet<NodeId>,
     /// Nodes that learn the log; `true` for those that are up to date.
     pub(super) learners: BTreeMap<NodeId, bool>,
-    /// Nodes that could vote, with their zones: registered, not stopped, not to be emptied, and heard
-    /// of lately.
+    /// Nodes that could vote, with their zones: registered, not stopped, not to be emptied, and
+    /// heard of lately.
     pub(super) able: BTreeMap<NodeId, String>,
-    /// Voters that have been silent for long, are stopped or forgotten, or are to hold nothing.
+    /// Voters that have been silent for long, are stopped or forgotten, or were emptied.
     pub(super) gone: BTreeSet<NodeId>,
+    /// Who leads the group: it stays, where it may.
+    pub(super) leader: Option<NodeId>,
     /// The voters of a change that an earlier leader has begun and not finished.
     pub(super) unfinished: Option<BTreeSet<NodeId>>,
 }
@@ -92,7 +94,14 @@ pub(super) fn next_step(group: &Group) -> Option<Step> {
     if lacking == 0 && staying.len() >= 3 && group.voters.iter().any(is_gone) {
         let zone = |node: &NodeId| group.able.get(node).cloned().unwrap_or_default();
         let zones = staying.iter().map(|node| (*node, zone(node))).collect();
-        return Some(Step::Vote(first(&zones)));
+        let mut voters = first(&zones);
+        if let Some(leader) = group.leader.filter(|leader| staying.contains(leader))
+            && voters.insert(leader)
+        {
+            let other = voters.iter().find(|node| **node != leader).copied();
+            other.map(|node| voters.remove(&node));
+        }
+        return Some(Step::Vote(voters));
     }
     let useless = |node: &&NodeId| lacking == 0 || !group.able.contains_key(node);
     group
@@ -186,6 +195,7 @@ mod tests {
             voters: ids(&[1, 2, 3, 4, 5]),
             able: in_one_zone(&[1, 2, 3, 4]),
             gone: ids(&[5]),
+            leader: Some(id(4)),
             ..Group::default()
         };
         // Four bear no more than three do.
@@ -193,6 +203,7 @@ mod tests {
             panic!("one is gone")
         };
         assert_eq!((voters.len(), voters.contains(&id(5))), (3, false));
+        assert!(voters.contains(&id(4)), "the leader stays");
         group.able = in_one_zone(&[1, 2, 3]);
         group.gone = ids(&[4, 5]);
         assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 3]))));

@@ -141,7 +141,8 @@ pub(super) fn drain(arguments: &Drain) -> Result<(), Failure> {
             command: words(&["CLUSTER", "DRAIN", &id]),
             plan: Some(words(&["CLUSTER", "PLAN", "DRAIN", &id])),
             done: format!(
-                "Node {short} holds nothing any more. Stop it, then `quorate cluster forget {short}`."
+                "Node {short} holds nothing any more. Stop it, then `quorate cluster forget \
+                 {short}`."
             ),
             abort: "--abort",
         }

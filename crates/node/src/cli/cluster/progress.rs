@@ -14,6 +14,8 @@ use crate::cli::Failure;
 const EVERY: Duration = Duration::from_millis(500);
 /// How often a line says so where there is no terminal: in so many looks.
 const LINE_EVERY: u64 = 10;
+/// So many looks in a row may fail: a slot that cannot be asked now can be soon.
+const FAILURES: u32 = 20;
 /// So many looks in a row find nothing left before that is believed: a step may be between two.
 const CALM: u32 = 2;
 
@@ -25,9 +27,21 @@ pub(super) fn show(
     let total = plan.copies + plan.primaries;
     let bar = bar(total);
     let is_terminal = std::io::stderr().is_terminal();
-    let (mut calm, mut looks) = (0, 0_u64);
+    let (mut calm, mut failed, mut looks) = (0, 0, 0_u64);
     while calm < CALM {
-        let plan = left()?;
+        let plan = match left() {
+            Ok(plan) => plan,
+            Err(_) if failed < FAILURES => {
+                failed += 1;
+                wait();
+                continue;
+            }
+            Err(failure) => {
+                bar.abandon();
+                return Err(failure);
+            }
+        };
+        failed = 0;
         let rest = plan.copies + plan.primaries;
         calm = if rest == 0 { calm + 1 } else { 0 };
         bar.set_position(total.saturating_sub(rest));
