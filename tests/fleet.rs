@@ -198,7 +198,8 @@ impl Fleet {
             let slots = &self.status(asked)?["slots"];
             let whole = slots["covered"] == 16384 && slots["short"] == 0 && slots["learning"] == 0;
             let plan = self.plan(asked)?;
-            (whole && plan["copies"] == 0 && plan["primaries"] == 0).then_some(())
+            let left = ["copies", "primaries", "votes"].map(|what| plan[what].as_u64());
+            (whole && left == [Some(0); 3]).then_some(())
         });
     }
 

@@ -34,8 +34,8 @@ const MAJORITY_BOUND: Duration = Duration::from_secs(20);
 /// So long after a majority is gone every write is refused. One that was taken before the node saw
 /// that its streams had ended gets its answer after `write_timeout` (1 s).
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
-/// The any port looks for a primary for `write_timeout` before it says that there is none.
-const ANY_PORT_REFUSES_WITHIN: Duration = Duration::from_secs(2);
+/// A node looks for a primary for `primary_wait` (3 s) before it says that there is none.
+const ANY_PORT_REFUSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// A cluster, its load, and a probe of every slot.
 struct Scene {

@@ -92,7 +92,8 @@ impl Outbox {
         let patience = slots.into_values().max().unwrap_or_default();
         let patience = patience.saturating_mul(rounds);
         let patience_max = node.settings.timings.database_patience.0;
-        let within = timeouts.longest() + patience.min(patience_max);
+        let least = timeouts.longest().max(node.settings.timings.primary_wait.0);
+        let within = least + patience.min(patience_max);
         // With more than that the client is closed, whatever else it has asked.
         let bytes_max = node.parameters.limits.load().output_bytes_max;
         let roads = Ways(Arc::clone(node));

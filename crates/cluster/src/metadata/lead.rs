@@ -78,7 +78,7 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
         .collect();
     let now = clock::now();
     silent.retain(|node, _| !is_here(node));
-    let gone = |node: &NodeId| {
+    let dismissed = |node: &NodeId| {
         let known = state.nodes().get(node);
         // One that is to be emptied has its vote until it is: when the leader changes, no slot can
         // get another primary for a while.
@@ -87,9 +87,13 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
                 .placements()
                 .all(|(_, placement)| !names(placement, node))
         };
-        let stopped = known.is_none_or(|known| known.stopped || (known.drains && is_empty()));
+        known.is_none_or(|known| known.stopped || (known.drains && is_empty()))
+    };
+    let dismissed: BTreeSet<NodeId> = voters.iter().copied().filter(dismissed).collect();
+    let gone = |node: &NodeId| {
         let since = (!is_here(node)).then(|| *silent.entry(*node).or_insert(now));
-        stopped || since.is_some_and(|since| now.since(since) >= inner.settings.voter_grace)
+        dismissed.contains(node)
+            || since.is_some_and(|since| now.since(since) >= inner.settings.voter_grace)
     };
     let gone = voters.iter().copied().filter(gone).collect();
     let configurations = membership.get_joint_config();
@@ -100,6 +104,7 @@ fn look(inner: &Inner, silent: &mut BTreeMap<NodeId, Time>) -> voters::Group {
         learners,
         able,
         gone,
+        dismissed,
         leader: Some(inner.me.node),
         unfinished,
     }

@@ -26,6 +26,8 @@ pub(super) struct Group {
     pub(super) able: BTreeMap<NodeId, String>,
     /// Voters that have been silent for long, are stopped or forgotten, or were emptied.
     pub(super) gone: BTreeSet<NodeId>,
+    /// Those of them that are gone by an operator's word, not by their silence.
+    pub(super) dismissed: BTreeSet<NodeId>,
     /// Who leads the group: it stays, where it may.
     pub(super) leader: Option<NodeId>,
     /// The voters of a change that an earlier leader has begun and not finished.
@@ -51,7 +53,8 @@ pub(super) fn first(nodes: &BTreeMap<NodeId, String>) -> BTreeSet<NodeId> {
 
 /// The next step, if one is due. Voters that are here stay; one that is gone makes place when
 /// another node has its log, or where there are enough without it: a group of three or more that
-/// counts on those who are gone bears less than one without them.
+/// counts on those who are gone bears less than one without them, and so does any group that counts
+/// on those who will never be back.
 pub(super) fn next_step(group: &Group) -> Option<Step> {
     // Until it is done the group needs majorities of the old voters and of the new ones.
     if let Some(voters) = &group.unfinished {
@@ -90,8 +93,9 @@ pub(super) fn next_step(group: &Group) -> Option<Step> {
             return best(&candidates, &staying).map(Step::Learn);
         }
     }
-    let is_gone = |node: &NodeId| group.gone.contains(node);
-    if lacking == 0 && staying.len() >= 3 && group.voters.iter().any(is_gone) {
+    let enough = lacking == 0 && !staying.is_empty();
+    let of = |some: &BTreeSet<NodeId>| group.voters.iter().any(|node| some.contains(node));
+    if enough && (of(&group.dismissed) || (staying.len() >= 3 && of(&group.gone))) {
         let zone = |node: &NodeId| group.able.get(node).cloned().unwrap_or_default();
         let zones = staying.iter().map(|node| (*node, zone(node))).collect();
         let mut voters = first(&zones);
@@ -207,6 +211,19 @@ mod tests {
         group.able = in_one_zone(&[1, 2, 3]);
         group.gone = ids(&[4, 5]);
         assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1, 2, 3]))));
+    }
+
+    #[test]
+    fn those_who_were_dismissed_leave_a_small_group_too() {
+        let mut group = Group {
+            voters: ids(&[1, 2]),
+            able: in_one_zone(&[1]),
+            gone: ids(&[2]),
+            ..Group::default()
+        };
+        assert_eq!(next_step(&group), None, "it may come back");
+        group.dismissed = ids(&[2]);
+        assert_eq!(next_step(&group), Some(Step::Vote(ids(&[1]))));
     }
 
     #[test]

@@ -182,6 +182,7 @@ fn timings(timings: &Timings) -> Checked {
     for (key, span) in [
         ("timings.write_timeout", timings.write_timeout),
         ("timings.read_timeout", timings.read_timeout),
+        ("timings.primary_wait", timings.primary_wait),
         ("timings.lease", timings.lease),
         ("timings.heartbeat", timings.heartbeat),
         ("timings.silence", timings.silence),

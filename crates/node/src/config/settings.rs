@@ -143,6 +143,8 @@ pub struct Timings {
     pub write_timeout: Span,
     /// A read that waits longer for what it met to be committed is answered with `TRYAGAIN`.
     pub read_timeout: Span,
+    /// How long a request waits at its node until its slot has a primary that can be reached.
+    pub primary_wait: Span,
     /// How long a primary may lead after its last confirmed heartbeat.
     pub lease: Span,
     /// How often a primary renews its lease.
@@ -177,6 +179,7 @@ impl Default for Timings {
         Timings {
             write_timeout: Span::from_secs(1),
             read_timeout: Span::from_secs(1),
+            primary_wait: Span::from_secs(3),
             lease: Span::from_secs(1),
             heartbeat: Span::from_millis(100),
             silence: Span::from_millis(1500),

@@ -80,8 +80,8 @@ pub(crate) type Wanted = (Slot, u64);
 pub(crate) struct Part {
     pub(crate) slot: Slot,
     pub(crate) end: End,
-    /// The keys it has, or its bytes, or the entries that a walk has looked at, or the keys that were
-    /// flushed, or the copies that hold a record.
+    /// The keys it has, or its bytes, or the entries that a walk has looked at, or the keys that
+    /// were flushed, or the copies that hold a record.
     pub(crate) count: u64,
     /// Keys; of a flush: why a database refuses one, if it does.
     pub(crate) keys: Vec<Bytes>,

@@ -24,6 +24,9 @@ pub struct Plan {
     pub copies: u64,
     /// Slots that another node will lead.
     pub primaries: u64,
+    /// Nodes that drain and still have a vote in the metadata group.
+    #[serde(default)]
+    pub votes: u64,
     /// The bytes of those copies.
     pub bytes: u64,
     /// About how long it takes.
@@ -54,10 +57,18 @@ pub struct Draft {
     copies_of: u64,
 }
 
-impl Draft {
-    /// What is to move in this state of the cluster.
+impl Plan {
+    /// How much is left, each thing that moves counted as one.
     #[must_use]
-    pub fn of(state: &State, is_up: impl Fn(&NodeId) -> bool) -> Draft {
+    pub fn left(&self) -> u64 {
+        self.copies + self.primaries + self.votes
+    }
+}
+
+impl Draft {
+    /// What is to move in this state of the cluster, where these nodes vote in the metadata group.
+    #[must_use]
+    pub fn of(state: &State, voters: &BTreeSet<NodeId>, is_up: impl Fn(&NodeId) -> bool) -> Draft {
         // One that is away keeps its place for a while, and is counted on as long as it has one.
         let placements = state.placements();
         let named: BTreeSet<NodeId> = placements
@@ -81,6 +92,10 @@ impl Draft {
             balances: state.balances(),
             copies: found.copies.len() as u64,
             primaries: found.primaries.len() as u64,
+            votes: nodes
+                .values()
+                .filter(|node| node.drains && voters.contains(&node.id))
+                .count() as u64,
             problems: problems(state, &found, &nodes, is_up),
             nodes: nodes.into_values().collect(),
             ..Plan::default()
@@ -113,7 +128,7 @@ impl Draft {
             + plan.primaries.div_ceil(settings.transfers_max as u64);
         let steps = STEP.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         plan.seconds = copying + steps.as_secs() + 1;
-        if plan.copies + plan.primaries == 0 {
+        if plan.left() == 0 {
             plan.seconds = 0;
         }
         plan
@@ -180,7 +195,7 @@ mod tests {
     #[test]
     fn a_cluster_at_rest_has_nothing_to_move() {
         let state = formed(3);
-        let draft = Draft::of(&state, |_| true);
+        let draft = Draft::of(&state, &BTreeSet::new(), |_| true);
         assert!(draft.copied().is_empty());
         let plan = draft.with(0, &Balance::default());
         assert_eq!((plan.copies, plan.primaries, plan.seconds), (0, 0, 0));
@@ -194,7 +209,9 @@ mod tests {
         let node = *state.nodes().keys().next().unwrap();
         let drain = cluster::metadata::Entry::Drain { node, empty: true };
         state.apply(state.applied() + 1, &drain);
-        let plan = Draft::of(&state, |_| true).with(0, &Balance::default());
+        let voters = BTreeSet::from([node]);
+        let plan = Draft::of(&state, &voters, |_| true).with(0, &Balance::default());
+        assert_eq!(plan.votes, 1);
         let why = "3 copies of each slot need 3 nodes, and 2 stay";
         assert_eq!(plan.problems, [why]);
     }

@@ -252,7 +252,7 @@ fn carry_out(client: &mut Client, deed: &Deed, options: &Options) -> Result<(), 
         println!("{}", deed.done_or_begun(options.no_wait));
         return Ok(());
     };
-    if plan.copies + plan.primaries > 0 {
+    if plan.left() > 0 {
         println!(
             "\nThe cluster does it by itself: Ctrl-C ends this view of it, {} takes it back.\n",
             deed.abort
@@ -347,6 +347,7 @@ mod tests {
             balances: true,
             copies: 16384,
             primaries: 5461,
+            votes: 1,
             bytes: 3 << 30,
             seconds: 95,
             nodes: vec![

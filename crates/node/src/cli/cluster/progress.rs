@@ -24,7 +24,7 @@ pub(super) fn show(
     plan: &Plan,
     mut left: impl FnMut() -> Result<Plan, Failure>,
 ) -> Result<(), Failure> {
-    let total = plan.copies + plan.primaries;
+    let total = plan.left();
     let bar = bar(total);
     let is_terminal = std::io::stderr().is_terminal();
     let (mut calm, mut failed, mut looks) = (0, 0, 0_u64);
@@ -42,7 +42,7 @@ pub(super) fn show(
             }
         };
         failed = 0;
-        let rest = plan.copies + plan.primaries;
+        let rest = plan.left();
         calm = if rest == 0 { calm + 1 } else { 0 };
         bar.set_position(total.saturating_sub(rest));
         if !plan.balances && rest > 0 {

@@ -110,7 +110,7 @@ async fn planned(node: Arc<Node>, entries: Vec<Entry>) -> LaterResult {
             let record = &state.nodes()[id];
             knows.topology.standing(*id, record) == Standing::Up
         };
-        Draft::of(&state, is_up)
+        Draft::of(&state, &knows.topology.group().voters, is_up)
     });
     let draft = drafted.await.map_err(|_| "ERR the node stops")?;
     let bytes = Asker::whole(&node).bytes(draft.copied()).await?;
