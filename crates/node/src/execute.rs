@@ -256,7 +256,13 @@ fn route_here(
 ) -> Route {
     let me = asker.node.slots.replicas().me();
     let placement = locked.placement();
-    route([slot], |_| placement, way, write, asker.forwarded, &me)
+    let route = route([slot], |_| placement, way, write, asker.forwarded, &me);
+    match route {
+        // It has heard of a change of primary that its placement does not show yet: the one that it
+        // would name might send the client back.
+        Route::Moved(..) if locked.promised() > placement.epoch => Route::TryAgain,
+        route => route,
+    }
 }
 
 /// Where a request of the client for the slot would go now.
