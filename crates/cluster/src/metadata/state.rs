@@ -18,6 +18,7 @@ use super::OnLoss;
 use super::applied::{Applied, Refusal};
 use super::entry::{ActivateSlot, Document, Entry, Form};
 use super::rules::{self, COPIES_MAX};
+use crate::movement;
 use crate::ring::{self, RingNode};
 use crate::{Epoch, Incarnation, Lineage, Member, NodeId, NodeInfo, Placement, SLOTS, Slot};
 
@@ -364,6 +365,21 @@ impl State {
         let slots = u16::try_from(self.placements.len()).expect("at most SLOTS, see State::new");
         let copies = usize::from(self.replication_factor);
         let placed = ring::place(&self.ring_nodes(), slots, copies);
+        self.place_each(&placed);
+        // The ring keeps nodes from holding much too much, and no node from holding too little. What
+        // would move at once is better placed there to begin with.
+        let even = movement::movement(self, |_| true).placed.into_iter();
+        let placed: Vec<Vec<NodeId>> = even
+            .map(|(mut holders, primary)| {
+                holders.sort_by_key(|node| Some(*node) != primary);
+                holders
+            })
+            .collect();
+        self.place_each(&placed);
+    }
+
+    /// Each slot's nodes, its primary first.
+    fn place_each(&mut self, placed: &[Vec<NodeId>]) {
         for (slot, held) in placed.iter().enumerate() {
             let in_sync: Vec<Member> = held.iter().filter_map(|id| self.member(id)).collect();
             let primary = in_sync.first().copied();

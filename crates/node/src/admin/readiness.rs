@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
     use crate::topology::tests::{formed, info, member, seen};
-    use cluster::metadata::{ChangeSlot, Entry, State};
+    use cluster::metadata::{ChangeSlot, Entry, LearnersSlot, State};
     use cluster::replication::{Out, Replicas, Settings};
     use cluster::{Epoch, Incarnation};
 
@@ -222,6 +222,16 @@ mod tests {
             write_quorum: placement.write_quorum,
         };
         state.apply(2, &Entry::Change(vec![change]));
+        let missing = in_sync(&seen(state.clone(), 0)).unwrap_err();
+        let why = "1 slots of this node are not in sync yet";
+        assert!(missing.starts_with(why), "{missing}");
+        let nobody = LearnersSlot {
+            slot,
+            rev: placement.rev + 1,
+            learners: Vec::new(),
+            leaving: Vec::new(),
+        };
+        state.apply(3, &Entry::Learners(vec![nobody]));
         let missing = in_sync(&seen(state.clone(), 0)).unwrap_err();
         assert!(missing.starts_with("1 slots that lack a copy"), "{missing}");
         assert_eq!(in_sync(&seen(formed(3), 2)), Ok(()));

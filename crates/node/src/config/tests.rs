@@ -98,7 +98,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
     expect(
         "zzz = 1\n",
         1,
-        "zzz: there is no such setting; there are cluster, failover, gossip, keyspace, limits, \
+        "zzz: there is no such setting; there are balance, cluster, failover, gossip, keyspace, limits, \
          log, memory, metadata, node, packed, peers, store, timings",
     );
     expect(
@@ -315,6 +315,7 @@ fn the_reference_file_has_every_setting_and_no_other() {
         "packed",
         "peers",
         "gossip",
+        "balance",
         "metadata",
         "failover",
         "log",

@@ -82,8 +82,10 @@ fn what_a_learner_holds_is_the_best_there_is() {
     stage.settle();
     assert!(stage.is_done(later));
     // C is a learner now, and has yet to be brought up to date.
-    stage.join_again(C);
-    stage.hold(A, C);
+    // It is heard of by all, and hears nothing of A.
+    for (from, to) in [(C, A), (C, B), (C, D), (B, C), (D, C)] {
+        stage.let_go(from, to);
+    }
     stage.pass(500);
     let c = stage.world.nodes[stage.node(C)].member().unwrap();
     assert_eq!(stage.placement().learners, [c]);
@@ -123,8 +125,10 @@ fn a_learner_that_is_suspected_for_a_moment_keeps_its_place() {
     let mut stage = Stage::new();
     stage.cut_off(C);
     stage.pass(2500);
-    stage.join_again(C);
-    stage.hold(A, C);
+    // It is heard of by all, and hears nothing of A.
+    for (from, to) in [(C, A), (C, B), (C, D), (B, C), (D, C)] {
+        stage.let_go(from, to);
+    }
     stage.pass(500);
     let placement = stage.placement();
     assert_eq!(placement.learners.len(), 1);
