@@ -132,7 +132,7 @@ pub(crate) fn execute(
         fits_in_message(args.words(), message_bytes_max)?;
     }
     let modes = needs_modes(&node.modes, &locked.table, slot, command, args, now_unix_ms);
-    if leads && (write || modes) && locked.yields(now) {
+    if leads && (write || modes) && locked.yields(step.now) {
         // Whoever leads the slot next takes it.
         return Ok(Ran::Not(Route::TryAgain));
     }
