@@ -366,8 +366,8 @@ impl State {
         let copies = usize::from(self.replication_factor);
         let placed = ring::place(&self.ring_nodes(), slots, copies);
         self.place_each(&placed);
-        // The ring keeps nodes from holding much too much, and no node from holding too little. What
-        // would move at once is better placed there to begin with.
+        // The ring keeps nodes from holding much too much, and no node from holding too little.
+        // What would move at once is better placed there to begin with.
         let even = movement::movement(self, |_| true).placed.into_iter();
         let placed: Vec<Vec<NodeId>> = even
             .map(|(mut holders, primary)| {

@@ -98,8 +98,8 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
     expect(
         "zzz = 1\n",
         1,
-        "zzz: there is no such setting; there are balance, cluster, failover, gossip, keyspace, limits, \
-         log, memory, metadata, node, packed, peers, store, timings",
+        "zzz: there is no such setting; there are balance, cluster, failover, gossip, keyspace, \
+         limits, log, memory, metadata, node, packed, peers, store, timings",
     );
     expect(
         "[store.main]\nurl = \"sqlite://x\"\nmax_connection = 3\n",
