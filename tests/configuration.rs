@@ -93,9 +93,10 @@ fn a_value_of_the_wrong_type_is_named() {
              not \"lots\"",
         ),
         (
-            "[memory]\npolicy = \"allkeys-lfu\"\n",
-            ":2: memory.policy: unknown word \"allkeys-lfu\", expected one of: noeviction, \
-             allkeys-lru; did you mean \"allkeys-lru\"?",
+            "[memory]\npolicy = \"allkeys-mru\"\n",
+            ":2: memory.policy: unknown word \"allkeys-mru\", expected one of: noeviction, \
+             allkeys-lru, allkeys-lfu, allkeys-fifo, allkeys-random, volatile-lru, volatile-lfu, \
+             volatile-fifo, volatile-random, volatile-ttl; did you mean \"allkeys-lru\"?",
         ),
         ("store = []\n", ":1: store: must be a table, not a list"),
         (
