@@ -23,7 +23,7 @@ const PEER_PORT: u16 = 16379;
 const ADMIN_PORT: u16 = 9121;
 
 /// How long a cluster may take to come to rest.
-const REST: Duration = Duration::from_secs(120);
+const REST: Duration = Duration::from_secs(400);
 
 /// The nodes, by number; one that has left keeps its number.
 pub struct Fleet {

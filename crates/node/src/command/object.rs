@@ -5,7 +5,11 @@ use super::{Answer as Told, Args, Session, help};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::store::value::Hash;
-use crate::store::{Entry, Kind, Tx};
+use crate::store::{Entry, Kind, Trace, Tx};
+
+/// In the words of Redis.
+const SWITCHED: &str = "Please note that when switching between policies at runtime LRU and LFU \
+                        data will take some time to adjust.";
 
 type Answer<'t> = Result<Reply<'t>, CommandError>;
 
@@ -22,6 +26,32 @@ pub(super) fn encoding<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t
 pub(super) fn refcount<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
     let there = tx.exists(args.key()?);
     Ok(if there { Reply::Int(1) } else { Reply::Null })
+}
+
+/// `OBJECT FREQ key`: how often a key is used, on the scale of an LFU policy
+pub(super) fn frequency<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
+    let counts = tx.policy().trace() == Trace::Frequency;
+    match tx.frequency(args.key()?) {
+        None => Ok(Reply::Null),
+        Some(_) if !counts => Err(format!(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. {SWITCHED}"
+        )
+        .into()),
+        Some(frequency) => Ok(Reply::Int(frequency.into())),
+    }
+}
+
+/// `OBJECT IDLETIME key`: for how many seconds a key was not used
+pub(super) fn idle_time<'t>(tx: &'t mut Tx<'_>, args: &mut Args<'_>) -> Answer<'t> {
+    let counts = tx.policy().trace() == Trace::Frequency;
+    match tx.idle_seconds(args.key()?) {
+        None => Ok(Reply::Null),
+        Some(_) if counts => Err(format!(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. {SWITCHED}"
+        )
+        .into()),
+        Some(seconds) => Ok(Reply::Int(i64::try_from(seconds).unwrap_or(i64::MAX))),
+    }
 }
 
 /// `OBJECT HELP`

@@ -51,8 +51,14 @@ pub(super) const ROWS: &[Command] = &[
     keyed("object|encoding", Exactly(3), READ, SECOND, KEYSPACE, object::encoding)
         .access(RO).cached().tips(UNCERTAIN)
         .doc("2.2.3", "O(1)", "Returns the form in which Redis would keep the value."),
+    keyed("object|freq", Exactly(3), READ, SECOND, KEYSPACE, object::frequency)
+        .access(RO).cached().tips(UNCERTAIN)
+        .doc("4.0.0", "O(1)", "Returns how often a key is used, where the policy counts that."),
     plain("object|help", Exactly(2), LOADING | STALE, KEYSPACE, object::help)
         .doc("6.2.0", "O(1)", "Lists the subcommands."),
+    keyed("object|idletime", Exactly(3), READ, SECOND, KEYSPACE, object::idle_time)
+        .access(RO).cached().tips(UNCERTAIN)
+        .doc("2.2.3", "O(1)", "Returns for how many seconds a key was not used."),
     keyed("object|refcount", Exactly(3), READ, SECOND, KEYSPACE, object::refcount)
         .access(RO).cached().tips(UNCERTAIN)
         .doc("2.2.3", "O(1)", "Returns how many keys share the value: one."),
