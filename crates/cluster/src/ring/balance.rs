@@ -98,6 +98,31 @@ impl Balance {
         self.nodes.values().any(Load::is_uneven)
     }
 
+    /// Whether [`Balance::replacement`] can name a copy of any slot at all: all slots need not be
+    /// asked where it cannot.
+    #[must_use]
+    pub fn has_copies_to_move(&self) -> bool {
+        let loads = self.nodes.values();
+        let takers = loads.clone().filter(|load| load.zone.is_some());
+        let least = takers.map(Load::too_many_copies).min();
+        loads.clone().any(|load| {
+            let gain = least.map(|least| load.too_many_copies() - least);
+            (load.zone.is_none() && load.copies > 0) || gain > Some(PARTS as i128)
+        })
+    }
+
+    /// The same of [`Balance::successor`], of primaries that may stay.
+    #[must_use]
+    pub fn has_primaries_to_move(&self) -> bool {
+        let loads = self.nodes.values();
+        let takers = loads.clone().filter(|load| load.zone.is_some());
+        let least = takers.map(Load::too_many_primaries).min();
+        loads.clone().any(|load| {
+            let gain = least.map(|least| load.too_many_primaries() - least);
+            gain > Some(PARTS as i128)
+        })
+    }
+
     /// Which copy of a slot with these holders is to go, and where to; `None` if it may stay as it
     /// is. `may_take` says who can take one at all.
     #[must_use]
@@ -121,7 +146,12 @@ impl Balance {
             .filter(|(node, load)| !holders.contains(node) && fits(load) && may_take(node));
         let (to, taker) = takers.min_by_key(|(_, load)| load.too_many_copies())?;
         let gain = giver.too_many_copies() - taker.too_many_copies();
-        (giver.zone.is_none() || gain > PARTS as i128).then_some((from, *to))
+        let moves = giver.zone.is_none() || gain > PARTS as i128;
+        debug_assert!(
+            !moves || self.has_copies_to_move(),
+            "{from} holds what it gives"
+        );
+        moves.then_some((from, *to))
     }
 
     /// Who of these is to lead a slot that `primary` leads; `None` if that may stay as it is. Where
@@ -139,7 +169,12 @@ impl Balance {
         let (to, takes) =
             others.min_by_key(|(_, load)| (load.zone.is_none(), load.too_many_primaries()))?;
         let gain = leads.too_many_primaries() - takes.too_many_primaries();
-        (must_go || (gain > PARTS as i128 && takes.zone.is_some())).then_some(to)
+        let moves = gain > PARTS as i128 && takes.zone.is_some();
+        debug_assert!(
+            !moves || self.has_primaries_to_move(),
+            "{primary} leads what it gives"
+        );
+        (must_go || moves).then_some(to)
     }
 
     fn load(&self, node: &NodeId) -> Load {

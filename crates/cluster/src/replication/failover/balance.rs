@@ -227,7 +227,7 @@ impl Coordinator {
         // First those that the ring would have there as well.
         for by_ring in [true, false] {
             for (slot, placement) in look.state.placements() {
-                if room == 0 {
+                if room == 0 || !balance.has_copies_to_move() {
                     break;
                 }
                 if !look.is_complete(placement) || self.was_just_asked(slot, placement, look) {
@@ -276,6 +276,9 @@ impl Coordinator {
                 continue;
             };
             let leaves = leaves(placement);
+            if !leaves && !balance.has_primaries_to_move() {
+                break;
+            }
             let is_ready = placement.staying().count() >= look.copies();
             let wished = look.state.transfers().get(&slot);
             let is_wished = |member: &Member| Some(&member.node) == wished;

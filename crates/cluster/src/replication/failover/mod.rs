@@ -132,15 +132,6 @@ struct Steps {
     activations: Vec<ActivateSlot>,
 }
 
-impl Steps {
-    fn propose(self, orders: &mut Orders) {
-        let entries = &mut orders.entries;
-        entries.extend(Entry::of_slots(Entry::Fence, self.fences));
-        entries.extend(Entry::of_slots(Entry::Activate, self.activations));
-        entries.extend(Entry::of_slots(Entry::Learners, self.learners));
-    }
-}
-
 impl<'a> Look<'a> {
     fn new(
         now: Time,
@@ -247,9 +238,8 @@ impl Coordinator {
             let fence = self.transfer(slot, state.placement(slot), &look, orders);
             steps.fences.extend(fence);
         }
-        orders.waiting = self.work.values().filter(|work| work.waits).count();
         self.settled = (settled && self.work.is_empty()).then_some(state.applied());
-        steps.propose(orders);
+        self.order(steps, orders);
     }
 
     /// Takes the next step in the slots whose primary is about to change: called when something
@@ -269,8 +259,15 @@ impl Coordinator {
         for slot in pending {
             self.visit(slot, state.placement(slot), &look, &mut steps, orders);
         }
+        self.order(steps, orders);
+    }
+
+    fn order(&self, steps: Steps, orders: &mut Orders) {
         orders.waiting = self.work.values().filter(|work| work.waits).count();
-        steps.propose(orders);
+        let entries = &mut orders.entries;
+        entries.extend(Entry::of_slots(Entry::Fence, steps.fences));
+        entries.extend(Entry::of_slots(Entry::Activate, steps.activations));
+        entries.extend(Entry::of_slots(Entry::Learners, steps.learners));
     }
 
     fn visit(
